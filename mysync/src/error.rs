@@ -88,7 +88,12 @@ impl Error {
     }
 
     fn new(kind: Kind, what: String) -> Self {
-        Self { kind, what, detail: None, hint: None }
+        Self {
+            kind,
+            what,
+            detail: None,
+            hint: None,
+        }
     }
 }
 
@@ -111,7 +116,9 @@ mod tests {
 
     #[test]
     fn says_what_detail_and_hint_in_this_order() {
-        let error = Error::definite("binlog is off on 127.0.0.1:3306").detail("log_bin = OFF").hint("start mysqld with --log-bin");
+        let error = Error::definite("binlog is off on 127.0.0.1:3306")
+            .detail("log_bin = OFF")
+            .hint("start mysqld with --log-bin");
         assert_eq!(
             error.to_string(),
             "binlog is off on 127.0.0.1:3306\n  detail: log_bin = OFF\n  hint: start mysqld with --log-bin"
@@ -120,6 +127,9 @@ mod tests {
 
     #[test]
     fn details_add_up() {
-        assert_eq!(Error::transient("a").detail("b").detail("c").detail.as_deref(), Some("b; c"));
+        assert_eq!(
+            Error::transient("a").detail("b").detail("c").detail.as_deref(),
+            Some("b; c")
+        );
     }
 }

@@ -1,2 +1,2 @@
-//! stub
+//! The binary `mysync`.
 fn main() {}

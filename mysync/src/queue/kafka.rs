@@ -1,0 +1,1 @@
+//! The real queue: Kafka, by librdkafka.
