@@ -87,6 +87,11 @@ impl Error {
         }
     }
 
+    /// A blocking task that panicked, or a runtime that shuts down.
+    pub(crate) fn transient_join(error: tokio::task::JoinError) -> Self {
+        Self::transient("a background task ended early").detail(error)
+    }
+
     fn new(kind: Kind, what: String) -> Self {
         Self {
             kind,

@@ -15,6 +15,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod error;
 pub mod queue;
+pub mod source;
 pub mod tables;
 pub mod target;
 pub mod version;

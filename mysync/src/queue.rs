@@ -37,15 +37,10 @@ pub struct Partition {
 pub trait Queue {
     /// The reader's half.
     type Publisher: Publisher;
-    /// The writers' half.
-    type Subscriber: Subscriber;
 
     /// Becomes the only publisher of its name, after every older one's transaction has ended, and finds the last
     /// committed checkpoint.
     async fn publisher(&self) -> Result<(Self::Publisher, Option<Checkpoint>)>;
-
-    /// Joins the group of a target's writers.
-    async fn subscriber(&self, group: &str) -> Result<Self::Subscriber>;
 }
 
 /// The reader's half of the queue.
