@@ -322,12 +322,8 @@ impl Reading<'_> {
             }),
             _ => {
                 let reason = format!("expected <host>:<port>, found `{text}`");
-                Err(wrong(
-                    self.file,
-                    &format!("key {key}"),
-                    &reason,
-                    "write for instance \"127.0.0.1:6379\"",
-                ))
+                let hint = format!("write for instance \"127.0.0.1:{port_default}\"");
+                Err(wrong(self.file, &format!("key {key}"), &reason, &hint))
             }
         }
     }

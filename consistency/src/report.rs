@@ -266,6 +266,8 @@ mod tests {
         let mut report = judged(
             vec![TableReport {
                 name: "bank.accounts".into(),
+                rows_mysql: 1,
+                rows_store: 1,
                 different: 1,
                 ..Default::default()
             }],

@@ -81,6 +81,7 @@ fn an_inconsistent_report_names_key_and_column() {
 fn an_unknown_report_says_what_to_do() {
     let mut fence_missed = Report::unknown("redis", "the fence did not arrive within 30 s", "start the writer");
     let first = report_text(&fence_missed, false);
+    fence_missed.seconds = 8.0;
     fence_missed.tables = report().tables;
     fence_missed.tables[1].unsettled = 2;
     fence_missed.reason = Some(Reason {
