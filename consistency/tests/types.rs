@@ -110,7 +110,7 @@ const SINCE_8_0: &[Value] = &[
 ];
 
 /// Axes are swapped for geographic systems when read from text, from 8.0 on.
-const GEOMETRY_SINCE_8_0: &str = r#"{"srid":4326,"wkb":"AQEAAAAAAAAAAABAAAAAAAAA8D8="}"#;
+const GEOMETRY_SINCE_8_0: &str = r#"{"srid":4326,"wkb":"AQEAAAAAAAAAAAAAQAAAAAAAAPA/"}"#;
 
 const SINCE_9_0: &[Value] = &[json("VECTOR(2)", "TO_VECTOR('[1,2.5]')", "[1.0,2.5]")];
 

@@ -1,5 +1,7 @@
 //! A MySQL and a Redis without a pipeline between them: the test writes both sides by hand.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use std::path::PathBuf;
 use std::process::Output;
 
