@@ -34,7 +34,7 @@ pub(crate) fn write_double(value: f64, out: &mut Vec<u8>) -> Result<(), Error> {
     let mut buffer = [0; 20];
     let (length, point) = shortest_digits(value.abs(), &mut buffer);
     let digits = &buffer[..length];
-    if point > PLAIN_DIGITS_MAX || point < 1 - PLAIN_DIGITS_MAX {
+    if !(1 - PLAIN_DIGITS_MAX..=PLAIN_DIGITS_MAX).contains(&point) {
         write_exponent(digits, point - 1, out);
     } else if point <= 0 {
         out.extend_from_slice(b"0.");
