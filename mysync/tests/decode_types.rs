@@ -3,5 +3,9 @@
 
 #[path = "decode_types/capture.rs"]
 mod capture;
+#[path = "decode_types/json.rs"]
+mod json;
+#[path = "decode_types/random.rs"]
+mod random;
 #[path = "decode_types/types.rs"]
 mod types;
