@@ -18,4 +18,6 @@ pub mod queue;
 pub mod source;
 pub mod tables;
 pub mod target;
+pub mod usage;
 pub mod version;
+pub mod writer;
