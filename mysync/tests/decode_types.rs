@@ -3,6 +3,10 @@
 
 #[path = "decode_types/capture.rs"]
 mod capture;
+#[path = "decode_types/charsets.rs"]
+mod charsets;
+#[path = "decode_types/events.rs"]
+mod events;
 #[path = "decode_types/json.rs"]
 mod json;
 #[path = "decode_types/random.rs"]
