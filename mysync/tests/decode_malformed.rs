@@ -3,6 +3,8 @@
 //!
 //! The events are in `decode_data`; the container test `decode_types` writes them anew with `MYSYNC_UPDATE_EVENTS=1`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::collections::HashMap;
 
 use mysync::decode::{Body, CHECKSUM_BYTES, Checksum, Event, EventType, Format, HEADER_BYTES, Header, TableMap};
