@@ -1,2 +1,7 @@
-//! stub
-fn main() {}
+//! The binary `mysync`.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

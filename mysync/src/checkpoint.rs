@@ -1,0 +1,76 @@
+//! Where the reader stands: always at the end of a MySQL transaction.
+//!
+//! The checkpoint is a record of the topic `<prefix>.__checkpoint`, written in the same Kafka transaction as the changes
+//! before it. So a reader that starts again finds exactly the last checkpoint whose changes consumers can see.
+
+use crate::error::{Error, Result};
+use crate::version::Version;
+use serde::{Deserialize, Serialize};
+
+/// A place in the binlogs of one server, at the end of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    /// The server whose files these are.
+    pub server_uuid: String,
+    /// Name of the binlog file.
+    pub file: String,
+    /// Byte after the transaction's last event.
+    pub offset: u64,
+    /// When the file was begun, seconds since 1970 as its first event says: a reset server reuses names. 0 where not yet known.
+    pub file_born_s: u32,
+    /// All transactions up to here, as MySQL prints a GTID set; `None` on a server without GTID.
+    pub gtid_set: Option<String>,
+}
+
+/// What a reader needs to go on after the last committed Kafka transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    /// Where the next transaction begins.
+    pub position: Position,
+    /// The version that the next change gets.
+    pub next_version: Version,
+}
+
+impl Checkpoint {
+    /// The record's value.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads a record's value back.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        serde_json::from_slice(bytes).map_err(|error| {
+            Error::definite("the checkpoint in Kafka cannot be read")
+                .detail(error)
+                .hint("was it written by a newer version of mysync? run that version, or choose a new reader.name to start anew")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_back_what_it_wrote_and_refuses_what_it_does_not_know() {
+        let checkpoint = Checkpoint {
+            position: Position {
+                server_uuid: "3e11fa47-71ca-11e1-9e33-c80aa9429562".into(),
+                file: "binlog.000007".into(),
+                offset: 4_711,
+                file_born_s: 1_790_000_000,
+                gtid_set: Some("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5".into()),
+            },
+            next_version: Version::FIRST,
+        };
+        assert_eq!(Checkpoint::decode(&checkpoint.encode()).unwrap(), checkpoint);
+        assert!(Checkpoint::decode(b"{}").is_err());
+        let newer = String::from_utf8(checkpoint.encode())
+            .unwrap()
+            .replacen('{', "{\"anchor\":1,", 1);
+        assert!(Checkpoint::decode(newer.as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,250 @@
+//! The configuration: one TOML file for reader, writer, dump and checker.
+//!
+//! Every section refuses keys that it does not know, and every error names the file, the line, the key, what is wrong
+//! and what is expected. Secrets are a type of their own that prints as `***`; they come from the file, from an
+//! environment variable (`password_env`) or from a file (`password_file`).
+
+mod load;
+mod secret;
+mod template;
+
+pub use load::{load, parse};
+pub use secret::Secret;
+pub use template::TEMPLATE;
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The MySQL server that is followed.
+    pub source: Source,
+    /// The queue between reader and writers.
+    pub kafka: Kafka,
+    /// How the reader publishes.
+    #[serde(default)]
+    pub reader: Reader,
+    /// One section a target.
+    #[serde(default)]
+    pub writer: Writer,
+    /// How `mysync-check` compares. The checker has its own reading of this section; it stands here so that a wrong key is
+    /// found by `mysync config check` too.
+    #[serde(default)]
+    pub check: Check,
+}
+
+/// Section `[source]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// `host:port` of each server; the first is followed.
+    pub servers: Vec<String>,
+    /// The MySQL account.
+    pub user: String,
+    /// The account's password.
+    #[serde(default)]
+    pub password: Secret,
+    /// Name of the environment variable that holds the password.
+    pub password_env: Option<String>,
+    /// File that holds the password.
+    pub password_file: Option<String>,
+    /// Replication id of the reader, unique in the replication topology.
+    pub server_id: u32,
+    /// Patterns `<database>.<table>` of the tables that are followed, `*` and `?` match.
+    pub tables: Vec<String>,
+    /// For tables without a primary key: the NOT NULL columns that identify a row.
+    #[serde(default)]
+    pub keys: BTreeMap<String, Vec<String>>,
+}
+
+/// Section `[kafka]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kafka {
+    /// `host:port` of some brokers.
+    pub brokers: Vec<String>,
+    /// Topics are `<prefix>.<database>.<table>`.
+    pub prefix: String,
+    /// Partitions of a topic that the reader creates.
+    #[serde(default = "default_partitions")]
+    pub partitions: i32,
+    /// Replicas of a partition.
+    #[serde(default = "default_replication_factor")]
+    pub replication_factor: i32,
+    /// Replicas that must have a record before it is acknowledged.
+    #[serde(default = "default_min_insync_replicas")]
+    pub min_insync_replicas: i32,
+    /// Bytes of the largest record.
+    #[serde(default = "default_message_bytes_max")]
+    pub message_bytes_max: u32,
+    /// Compression of the producer's batches.
+    #[serde(default)]
+    pub compression: Compression,
+}
+
+/// Compression of the producer's batches.
+#[derive(Debug, Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs)]
+pub enum Compression {
+    None,
+    Gzip,
+    Snappy,
+    #[default]
+    Lz4,
+    Zstd,
+}
+
+impl Compression {
+    /// The name that Kafka's clients know it by.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Compression::None => "none",
+            Compression::Gzip => "gzip",
+            Compression::Snappy => "snappy",
+            Compression::Lz4 => "lz4",
+            Compression::Zstd => "zstd",
+        }
+    }
+}
+
+/// Section `[reader]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reader {
+    /// Name of this reader: its checkpoint's key, and the `transactional.id` is `mysync.<prefix>.<name>`.
+    pub name: String,
+    /// Longest time that a change waits for its Kafka transaction to be committed while more changes come, ms.
+    pub commit_interval_ms: u64,
+    /// Changes after which a Kafka transaction is committed at the next end of a MySQL transaction.
+    pub commit_changes_max: usize,
+    /// Start in spite of settings that can lose changes. Logged, and for trials only.
+    pub allow_unsafe: bool,
+    /// Where a reader without a checkpoint begins.
+    pub start: Start,
+    /// What to do at a statement that changes stored rows of a followed table without row events.
+    pub on_ddl: OnDdl,
+}
+
+/// Where a reader without a checkpoint begins.
+#[derive(Debug, Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    /// With the oldest binlog file that the server still has.
+    #[default]
+    Oldest,
+    /// With what is written from now on.
+    Newest,
+}
+
+/// What to do at a statement that changes stored rows of a followed table without row events: TRUNCATE, DROP, RENAME and
+/// most of ALTER TABLE.
+#[derive(Debug, Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDdl {
+    /// Stop, so that a person can bring the stores up to date.
+    #[default]
+    Stop,
+    /// Log it and go on; the stores keep what they have.
+    Ignore,
+}
+
+/// Section `[writer]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Writer {
+    /// Section `[writer.redis]`.
+    pub redis: Option<RedisWriter>,
+}
+
+/// Section `[writer.redis]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisWriter {
+    /// `host:port`.
+    pub address: String,
+    /// Password, empty for none.
+    #[serde(default)]
+    pub password: Secret,
+    /// Name of the environment variable that holds the password.
+    pub password_env: Option<String>,
+    /// File that holds the password.
+    pub password_file: Option<String>,
+    /// Database number.
+    #[serde(default)]
+    pub database: u32,
+    /// How a row is stored.
+    #[serde(default)]
+    pub layout: Layout,
+    /// Template of a row's key, of `{db}`, `{table}`, `{pk}` and literal text.
+    #[serde(default = "default_key_template")]
+    pub key: String,
+    /// Changes that are applied in one atomic step, at most.
+    #[serde(default = "default_batch_changes_max")]
+    pub batch_changes_max: usize,
+}
+
+/// How a row is stored in Redis.
+#[derive(Debug, Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Layout {
+    /// A hash with a field a column; NULL is an absent field.
+    #[default]
+    Hash,
+    /// A string that holds the row as a JSON object.
+    Json,
+}
+
+/// Section `[check]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Check {
+    /// Tables that are compared at the same time.
+    pub rows_parallel: usize,
+    /// How long a fence, or a row that differs, may take to settle, seconds.
+    pub settle_seconds_max: u64,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self {
+            name: "default".into(),
+            commit_interval_ms: 50,
+            commit_changes_max: 10_000,
+            allow_unsafe: false,
+            start: Start::Oldest,
+            on_ddl: OnDdl::Stop,
+        }
+    }
+}
+
+impl Default for Check {
+    fn default() -> Self {
+        Self {
+            rows_parallel: 2,
+            settle_seconds_max: 30,
+        }
+    }
+}
+
+fn default_partitions() -> i32 {
+    3
+}
+fn default_replication_factor() -> i32 {
+    3
+}
+fn default_min_insync_replicas() -> i32 {
+    2
+}
+fn default_message_bytes_max() -> u32 {
+    100_000_000
+}
+fn default_key_template() -> String {
+    "{db}:{table}:{pk}".into()
+}
+fn default_batch_changes_max() -> usize {
+    5_000
+}

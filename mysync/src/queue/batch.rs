@@ -1,0 +1,109 @@
+//! Encoded records on their way to the queue: one arena of bytes, so that a record costs no allocation of its own.
+
+use super::TopicId;
+use crate::version::Version;
+use std::ops::Range;
+
+/// Where in the binlog a change came from, as it stands in the header `mysync.origin`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// Number of the binlog file, from its name.
+    pub file_number: u64,
+    /// End position of the row event (of its enclosing event inside a compressed transaction).
+    pub offset: u64,
+    /// Index of the row in the event.
+    pub row: u32,
+}
+
+/// Encoded records in stream order.
+#[derive(Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    slots: Vec<Slot>,
+}
+
+#[derive(Debug, Clone)]
+struct Slot {
+    topic: TopicId,
+    timestamp_ms: i64,
+    version: Version,
+    origin: Origin,
+    key: Range<usize>,
+    value: Option<Range<usize>>,
+}
+
+/// One record, borrowed from its batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// The topic that was declared.
+    pub topic: TopicId,
+    /// When the change was made at the source, ms since 1970.
+    pub timestamp_ms: i64,
+    /// Header `mysync.version`.
+    pub version: Version,
+    /// Header `mysync.origin`.
+    pub origin: Origin,
+    /// The row's key.
+    pub key: &'a [u8],
+    /// The envelope; `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+}
+
+impl Batch {
+    /// Where to append the bytes of keys and values; [`Batch::push`] then says which of them make a record.
+    pub fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Adds a record over bytes that were appended before.
+    pub fn push(
+        &mut self,
+        topic: TopicId,
+        timestamp_ms: i64,
+        version: Version,
+        origin: Origin,
+        key: Range<usize>,
+        value: Option<Range<usize>>,
+    ) {
+        debug_assert!(key.end <= self.bytes.len(), "a key outside of the arena");
+        self.slots.push(Slot {
+            topic,
+            timestamp_ms,
+            version,
+            origin,
+            key,
+            value,
+        });
+    }
+
+    /// The records in order.
+    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.slots.iter().map(|slot| Record {
+            topic: slot.topic,
+            timestamp_ms: slot.timestamp_ms,
+            version: slot.version,
+            origin: slot.origin,
+            key: &self.bytes[slot.key.clone()],
+            value: slot.value.clone().map(|range| &self.bytes[range]),
+        })
+    }
+
+    /// Bytes of all keys and values.
+    #[must_use]
+    pub fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there is no record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Empties the batch and keeps its memory, unless one large row has blown it up past `bytes_kept_max`.
+    pub fn clear(&mut self, bytes_kept_max: usize) {
+        self.slots.clear();
+        self.bytes.clear();
+        self.bytes.shrink_to(bytes_kept_max);
+    }
+}

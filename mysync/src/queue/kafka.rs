@@ -1,0 +1,136 @@
+//! The real queue: Kafka, by librdkafka.
+//!
+//! # Exactly once
+//! The publisher is a transactional producer whose `transactional.id` is the reader's name. Opening one fences every older
+//! one and waits until the older one's transaction has been committed or aborted on all partitions; only then is the
+//! last committed checkpoint looked up, so it cannot change under the new reader. Records and checkpoint are written in
+//! one transaction. If anything fails in between, the publisher is dropped and a new one opened: whatever the outcome of
+//! the open transaction was, the checkpoint found then tells.
+//!
+//! # Topics
+//! A table's topic is created here, with settings that lose nothing; one that exists with other settings is refused.
+
+mod checkpoints;
+mod publisher;
+mod subscriber;
+mod topics;
+
+pub use publisher::KafkaPublisher;
+pub use subscriber::KafkaSubscriber;
+
+use super::Queue;
+use crate::checkpoint::Checkpoint;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::source::preflight::Check;
+use rdkafka::ClientConfig;
+use std::time::Duration;
+
+/// How long one question to the brokers may take before it is asked again.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A Kafka cluster.
+#[derive(Debug, Clone)]
+pub struct KafkaQueue {
+    config: Config,
+}
+
+impl KafkaQueue {
+    /// A queue that connects when it is used.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self { config: config.clone() }
+    }
+
+    /// The settings of the cluster and of our own configuration that the guarantees hang on.
+    pub async fn preflight(&self) -> Result<Vec<Check>> {
+        topics::checks(self).await
+    }
+
+    /// What all our clients share.
+    fn client_config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", self.config.kafka.brokers.join(","))
+            .set("client.id", "mysync")
+            .set("reconnect.backoff.ms", "100")
+            .set("reconnect.backoff.max.ms", "1000")
+            .set("socket.keepalive.enable", "true")
+            .set("topic.metadata.refresh.interval.ms", "10000")
+            // What the library would print is in the errors that it returns; a broker that dies is not our failure.
+            .set("log_level", "2");
+        config
+    }
+
+    /// An internal topic's name, `<prefix>.__<name>`.
+    fn internal_topic(&self, name: &str) -> String {
+        format!("{}.__{name}", self.config.kafka.prefix)
+    }
+
+    fn transactional_id(&self) -> String {
+        format!("mysync.{}.{}", self.config.kafka.prefix, self.config.reader.name)
+    }
+}
+
+/// The topic of a table: `<prefix>.<database>.<table>`, characters that Kafka does not allow replaced by `_`.
+#[must_use]
+pub fn topic_name(prefix: &str, database: &str, table: &str) -> String {
+    let allowed = |character: char| match character {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' | '-' => character,
+        _ => '_',
+    };
+    let names = [database, table].map(|name| name.chars().map(allowed).collect::<String>());
+    format!("{prefix}.{}.{}", names[0], names[1])
+}
+
+/// Sorts a client error: what the brokers will mend by themselves is transient.
+fn sort(error: &rdkafka::error::KafkaError, what: impl Into<String>) -> Error {
+    use rdkafka::error::RDKafkaErrorCode as Code;
+    let what = what.into();
+    match error.rdkafka_error_code() {
+        Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize) => Error::definite(what)
+            .detail(error)
+            .hint("a row is larger than kafka.message_bytes_max or the broker's socket.request.max.bytes: raise both"),
+        Some(
+            Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed,
+        ) => Error::definite(what)
+            .detail(error)
+            .hint("grant the account the operations named, by kafka-acls"),
+        Some(
+            Code::UnsupportedVersion | Code::InvalidTransactionTimeout | Code::InvalidConfig | Code::PolicyViolation,
+        ) => Error::definite(what)
+            .detail(error)
+            .hint("the brokers refuse what mysync needs: see the detail, and the broker's log"),
+        _ => Error::transient(what).detail(error),
+    }
+}
+
+impl Queue for KafkaQueue {
+    type Publisher = KafkaPublisher;
+    type Subscriber = KafkaSubscriber;
+
+    async fn publisher(&self) -> Result<(KafkaPublisher, Option<Checkpoint>)> {
+        topics::create_checkpoint_topic(self).await?;
+        let publisher = KafkaPublisher::open(self).await?;
+        let checkpoint = checkpoints::last(self).await?;
+        Ok((publisher, checkpoint))
+    }
+
+    async fn subscriber(&self, group: &str) -> Result<KafkaSubscriber> {
+        KafkaSubscriber::join(self, group)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::topic_name;
+
+    #[test]
+    fn topic_names_keep_what_kafka_allows() {
+        assert_eq!(topic_name("mysync", "shop", "order-lines"), "mysync.shop.order-lines");
+        assert_eq!(topic_name("p", "größe", "a$b"), "p.gr__e.a_b");
+    }
+}

@@ -1,0 +1,81 @@
+//! Finding the last committed checkpoint.
+//!
+//! It is near the end of its topic, so the search begins there and widens: offsets are also taken by the marks of
+//! transactions, by aborted records and by the checkpoints of readers of other names.
+
+use super::topics::Quiet;
+use super::{ANSWER_TIMEOUT, KafkaQueue, sort};
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::{Message, Offset, TopicPartitionList};
+use std::time::{Duration, Instant};
+
+/// Offsets before the end that are read first; eightfold at each further try.
+const FIRST_WINDOW: i64 = 64;
+
+/// How long reading one window may take.
+const WINDOW_TIMEOUT: Duration = Duration::from_secs(60);
+
+pub(super) async fn last(queue: &KafkaQueue) -> Result<Option<Checkpoint>> {
+    let queue = queue.clone();
+    tokio::task::spawn_blocking(move || search(&queue))
+        .await
+        .map_err(Error::transient_join)?
+}
+
+fn search(queue: &KafkaQueue) -> Result<Option<Checkpoint>> {
+    let topic = queue.internal_topic("checkpoint");
+    let consumer: BaseConsumer<Quiet> = queue
+        .client_config()
+        .set("group.id", format!("{topic}.lookup"))
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "error")
+        .create_with_context(Quiet)
+        .map_err(|error| sort(&error, "cannot make a Kafka consumer"))?;
+    let watermarks = consumer.fetch_watermarks(&topic, 0, ANSWER_TIMEOUT);
+    let (low, high) = watermarks.map_err(|error| sort(&error, format!("cannot read the ends of topic {topic}")))?;
+    if low == high {
+        return Ok(None);
+    }
+    let mut window = FIRST_WINDOW;
+    loop {
+        let from = low.max(high - window);
+        if let Some(found) = read(queue, &consumer, &topic, from)? {
+            return Checkpoint::decode(&found).map(Some);
+        }
+        if from == low {
+            return Ok(None);
+        }
+        window = window.saturating_mul(8);
+    }
+}
+
+/// The last record of this reader's name between `from` and the end.
+fn read(queue: &KafkaQueue, consumer: &BaseConsumer<Quiet>, topic: &str, from: i64) -> Result<Option<Vec<u8>>> {
+    let what = || format!("cannot read topic {topic}");
+    let mut assignment = TopicPartitionList::new();
+    assignment
+        .add_partition_offset(topic, 0, Offset::Offset(from))
+        .map_err(|error| sort(&error, what()))?;
+    consumer.assign(&assignment).map_err(|error| sort(&error, what()))?;
+    let deadline = Instant::now() + WINDOW_TIMEOUT;
+    let mut found = None;
+    while Instant::now() < deadline {
+        match consumer.poll(Duration::from_millis(500)) {
+            Some(Ok(message)) if message.key() == Some(queue.config.reader.name.as_bytes()) => {
+                found = message.payload().map(<[u8]>::to_vec);
+            }
+            Some(Ok(_)) | None => {}
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(found),
+            Some(Err(error)) => return Err(sort(&error, what())),
+        }
+    }
+    Err(Error::transient(format!(
+        "reading topic {topic} took more than {} s",
+        WINDOW_TIMEOUT.as_secs()
+    )))
+}

@@ -1,0 +1,381 @@
+//! The reader's half: a transactional producer on a thread of its own.
+//!
+//! librdkafka's calls block, so they run on one thread that takes [`Command`]s in order: batches to send, a transaction to
+//! commit. The reader goes on encoding while a commit is on its way. Two bounds hold the memory: the batches in the
+//! channel, and the bytes that were given to the library and not yet acknowledged.
+
+use super::topics::{self, Topic};
+use super::{ANSWER_TIMEOUT, KafkaQueue, sort};
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+use crate::queue::{Batch, Publisher, Record, TopicId};
+use rdkafka::ClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// Batches between the reader and the thread.
+const BATCHES_QUEUED_MAX: usize = 4;
+
+/// Memory that an emptied batch keeps, bytes.
+const BATCH_KEPT_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes given to the library and not yet acknowledged, unless one record alone is larger.
+const UNACKNOWLEDGED_BYTES_MAX: usize = 24 << 20;
+
+/// The longest that a Kafka transaction may be open, ms: the most that brokers allow unless told otherwise. A MySQL
+/// transaction of any size has to fit in.
+const TRANSACTION_MS_MAX: u32 = 900_000;
+
+/// How long opening may take before the caller is told, and tries again.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often the thread looks for acknowledgements while it waits for room.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+enum Command {
+    Declare(TopicId, Topic),
+    Send(Batch),
+    Commit(Box<Checkpoint>),
+}
+
+/// The reader's half of the queue.
+pub struct KafkaPublisher {
+    queue: KafkaQueue,
+    commands: Option<mpsc::Sender<Command>>,
+    emptied: mpsc::Receiver<Batch>,
+    outcomes: mpsc::Receiver<Result<()>>,
+    thread: Option<JoinHandle<()>>,
+    /// Declared topics by name, with the table that each is for.
+    declared: BTreeMap<String, (TopicId, String, String)>,
+}
+
+impl KafkaPublisher {
+    /// Fences every older publisher of the same name and waits until its transaction has ended.
+    pub(super) async fn open(queue: &KafkaQueue) -> Result<Self> {
+        let acknowledged = Acknowledged::default();
+        let unacknowledged_bytes = acknowledged.unacknowledged_bytes.clone();
+        let mut config = queue.client_config();
+        config
+            .set("transactional.id", queue.transactional_id())
+            .set("transaction.timeout.ms", TRANSACTION_MS_MAX.to_string())
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("partitioner", "murmur2")
+            .set("compression.type", queue.config.kafka.compression.name())
+            .set("message.max.bytes", queue.config.kafka.message_bytes_max.to_string())
+            .set("linger.ms", "5")
+            .set("batch.size", "1000000")
+            .set("batch.num.messages", "10000")
+            .set("queue.buffering.max.messages", "1000000")
+            .set("queue.buffering.max.kbytes", "2097151")
+            .set("sticky.partitioning.linger.ms", "0");
+        let producer: BaseProducer<Acknowledged> = config
+            .create_with_context(acknowledged)
+            .map_err(|error| sort(&error, "cannot make a Kafka producer"))?;
+        let opened =
+            tokio::task::spawn_blocking(move || producer.init_transactions(OPEN_TIMEOUT).map(|()| producer)).await;
+        let producer = opened
+            .map_err(Error::transient_join)?
+            .map_err(|error| sort(&error, "cannot open a Kafka transaction"))?;
+
+        let (commands, received) = mpsc::channel(BATCHES_QUEUED_MAX);
+        let (give_back, emptied) = mpsc::channel(BATCHES_QUEUED_MAX + 2);
+        let (outcome, outcomes) = mpsc::channel(2);
+        let sender = Sender {
+            producer,
+            unacknowledged_bytes,
+            topics: Vec::new(),
+            checkpoint_topic: queue.internal_topic("checkpoint"),
+            reader_name: queue.config.reader.name.clone(),
+            transaction_open: false,
+        };
+        let thread = std::thread::Builder::new()
+            .name("kafka-publisher".into())
+            .spawn(move || sender.run(received, &give_back, &outcome))
+            .map_err(|error| Error::transient("cannot start the publisher's thread").detail(error))?;
+        Ok(Self {
+            queue: queue.clone(),
+            commands: Some(commands),
+            emptied,
+            outcomes,
+            thread: Some(thread),
+            declared: BTreeMap::new(),
+        })
+    }
+
+    async fn command(&mut self, command: Command) -> Result<()> {
+        let sent = match &self.commands {
+            Some(commands) => commands.send(command).await.is_ok(),
+            None => false,
+        };
+        if sent {
+            return Ok(());
+        }
+        // The thread has ended, and said why.
+        match self.outcomes.recv().await {
+            Some(Err(error)) => Err(error),
+            _ => Err(Error::transient("the publisher has ended")),
+        }
+    }
+}
+
+impl Publisher for KafkaPublisher {
+    async fn declare(&mut self, database: &str, table: &str) -> Result<TopicId> {
+        let name = super::topic_name(&self.queue.config.kafka.prefix, database, table);
+        if let Some((id, other_database, other_table)) = self.declared.get(&name) {
+            if (other_database.as_str(), other_table.as_str()) == (database, table) {
+                return Ok(*id);
+            }
+            return Err(Error::definite(format!("two tables have one topic: {name}"))
+                .detail(format!("{other_database}.{other_table} and {database}.{table}"))
+                .hint("leave one of them out of source.tables, or rename it"));
+        }
+        topics::create_table_topic(&self.queue, &name).await?;
+        let id = TopicId::try_from(self.declared.len()).unwrap_or(TopicId::MAX);
+        let topic = Topic::new(&name, database, table);
+        self.declared.insert(name, (id, database.to_owned(), table.to_owned()));
+        self.command(Command::Declare(id, topic)).await?;
+        Ok(id)
+    }
+
+    async fn send(&mut self, batch: Batch) -> Result<Batch> {
+        self.command(Command::Send(batch)).await?;
+        Ok(self.emptied.try_recv().unwrap_or_default())
+    }
+
+    async fn commit(&mut self, checkpoint: Checkpoint) -> Result<()> {
+        self.command(Command::Commit(Box::new(checkpoint))).await
+    }
+
+    async fn committed(&mut self) -> Result<()> {
+        self.outcomes
+            .recv()
+            .await
+            .unwrap_or_else(|| Err(Error::transient("the publisher has ended")))
+    }
+}
+
+impl Drop for KafkaPublisher {
+    /// Ends the thread; what was not committed is aborted by the next publisher's opening.
+    fn drop(&mut self) {
+        self.commands = None;
+        self.outcomes.close();
+        self.emptied.close();
+        if let Some(thread) = self.thread.take() {
+            // The thread may be waiting for brokers that are down; it ends by itself then.
+            drop(thread);
+        }
+    }
+}
+
+/// Counts acknowledged bytes; each message carries its size.
+#[derive(Default)]
+struct Acknowledged {
+    unacknowledged_bytes: Arc<AtomicUsize>,
+}
+
+impl ClientContext for Acknowledged {
+    fn log(&self, _level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+    }
+}
+
+impl ProducerContext for Acknowledged {
+    type DeliveryOpaque = usize;
+
+    /// A failed delivery needs no action here: it makes the commit of its transaction fail.
+    fn delivery(&self, _result: &DeliveryResult<'_>, bytes: usize) {
+        self.unacknowledged_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What the thread owns.
+struct Sender {
+    producer: BaseProducer<Acknowledged>,
+    unacknowledged_bytes: Arc<AtomicUsize>,
+    topics: Vec<Topic>,
+    checkpoint_topic: String,
+    reader_name: String,
+    transaction_open: bool,
+}
+
+impl Sender {
+    fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        give_back: &mpsc::Sender<Batch>,
+        outcome: &mpsc::Sender<Result<()>>,
+    ) {
+        while let Some(command) = commands.blocking_recv() {
+            let done = match command {
+                Command::Declare(id, topic) => {
+                    debug_assert_eq!(
+                        usize::try_from(id),
+                        Ok(self.topics.len()),
+                        "topics are declared in order"
+                    );
+                    self.topics.push(topic);
+                    Ok(())
+                }
+                Command::Send(mut batch) => self.send(&batch).map(|()| {
+                    batch.clear(BATCH_KEPT_BYTES_MAX);
+                    // Nobody has to take it: then its memory is freed.
+                    give_back.try_send(batch).ok();
+                }),
+                Command::Commit(checkpoint) => self.commit(&checkpoint).map(|()| {
+                    outcome.blocking_send(Ok(())).ok();
+                }),
+            };
+            if let Err(error) = done {
+                outcome.blocking_send(Err(error)).ok();
+                return;
+            }
+        }
+    }
+
+    fn send(&mut self, batch: &Batch) -> Result<()> {
+        self.begin()?;
+        for record in batch.records() {
+            self.send_record(&record)?;
+        }
+        self.producer.poll(Duration::ZERO);
+        Ok(())
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        if !self.transaction_open {
+            self.producer
+                .begin_transaction()
+                .map_err(|error| sort(&error, "cannot begin a Kafka transaction"))?;
+            self.transaction_open = true;
+        }
+        Ok(())
+    }
+
+    fn send_record(&self, record: &Record<'_>) -> Result<()> {
+        let topic = &self.topics[record.topic as usize];
+        let (mut version, mut origin) = (itoa::Buffer::new(), OriginText::new());
+        let version = version.format(record.version.as_i64()).as_bytes();
+        let mut headers = OwnedHeaders::new_with_capacity(3)
+            .insert(Header {
+                key: "mysync.version",
+                value: Some(version),
+            })
+            .insert(Header {
+                key: "mysync.origin",
+                value: Some(origin.format(record)),
+            });
+        if record.value.is_none() {
+            headers = headers.insert(Header {
+                key: "mysync.table",
+                value: Some(&topic.table_header),
+            });
+        }
+        let bytes = record.key.len() + record.value.map_or(0, <[u8]>::len);
+        let mut message = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&topic.name, bytes)
+            .key(record.key)
+            .timestamp(record.timestamp_ms)
+            .headers(headers);
+        message.payload = record.value;
+        self.enqueue(message, bytes)
+    }
+
+    fn enqueue(&self, mut message: BaseRecord<'_, [u8], [u8], usize>, bytes: usize) -> Result<()> {
+        while self.unacknowledged_bytes.load(Ordering::Relaxed) + bytes > UNACKNOWLEDGED_BYTES_MAX.max(bytes) {
+            self.producer.poll(POLL_INTERVAL);
+            self.require_alive()?;
+        }
+        self.unacknowledged_bytes.fetch_add(bytes, Ordering::Relaxed);
+        loop {
+            match self.producer.send(message) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => {
+                    message = refused;
+                    self.producer.poll(POLL_INTERVAL);
+                    self.require_alive()?;
+                }
+                Err((error, refused)) => {
+                    return Err(sort(
+                        &error,
+                        format!("cannot send a record of {bytes} bytes to {}", refused.topic),
+                    ));
+                }
+            }
+        }
+    }
+
+    /// A producer that was fenced or met a fatal error would let the thread wait for ever.
+    fn require_alive(&self) -> Result<()> {
+        match self.producer.client().fatal_error() {
+            Some((code, reason)) => Err(Error::transient(format!("the Kafka producer failed: {code}")).detail(reason)),
+            None => Ok(()),
+        }
+    }
+
+    /// Commits; an outcome that only needs patience is asked for again, any other ends this publisher.
+    fn commit(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        self.begin()?;
+        let value = checkpoint.encode();
+        let bytes = self.reader_name.len() + value.len();
+        let message = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&self.checkpoint_topic, bytes)
+            .key(self.reader_name.as_bytes())
+            .payload(&value);
+        self.enqueue(message, bytes)?;
+        let deadline = Instant::now() + Duration::from_millis(TRANSACTION_MS_MAX.into());
+        loop {
+            match self.producer.commit_transaction(ANSWER_TIMEOUT) {
+                Ok(()) => {
+                    self.transaction_open = false;
+                    return Ok(());
+                }
+                Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {
+                    tracing::debug!(%error, "the Kafka transaction's commit is asked for again");
+                }
+                Err(error) => return Err(sort(&error, "cannot commit a Kafka transaction")),
+            }
+        }
+    }
+}
+
+/// Formats the header `mysync.origin` without an allocation.
+struct OriginText {
+    bytes: [u8; 64],
+}
+
+impl OriginText {
+    fn new() -> Self {
+        Self { bytes: [0; 64] }
+    }
+
+    fn format(&mut self, record: &Record<'_>) -> &[u8] {
+        let mut length = 0;
+        let parts = [
+            record.origin.file_number,
+            record.origin.offset,
+            record.origin.row.into(),
+        ];
+        for (index, part) in parts.into_iter().enumerate() {
+            if index > 0 {
+                self.bytes[length] = b':';
+                length += 1;
+            }
+            // Three numbers of at most 20 digits and two colons: 62 bytes.
+            let mut digits = itoa::Buffer::new();
+            let digits = digits.format(part).as_bytes();
+            self.bytes[length..length + digits.len()].copy_from_slice(digits);
+            length += digits.len();
+        }
+        &self.bytes[..length]
+    }
+}

@@ -1,0 +1,258 @@
+//! Topics: created with settings that lose nothing, refused with any other.
+
+use super::{ANSWER_TIMEOUT, KafkaQueue, sort};
+use crate::error::{Error, Result};
+use crate::source::preflight::{self, Check};
+use rdkafka::ClientContext;
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::metadata::Metadata;
+use rdkafka::types::RDKafkaErrorCode;
+use std::time::{Duration, Instant};
+
+/// How long a new topic may take until all its partitions have a leader.
+const LEADERS_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often they are asked for.
+const LEADERS_POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// A declared topic.
+pub(super) struct Topic {
+    pub(super) name: String,
+    /// `["database","table"]`, for tombstones.
+    pub(super) table_header: Vec<u8>,
+}
+
+impl Topic {
+    pub(super) fn new(name: &str, database: &str, table: &str) -> Self {
+        let table_header = serde_json::to_vec(&[database, table]).unwrap_or_default();
+        Self {
+            name: name.to_owned(),
+            table_header,
+        }
+    }
+}
+
+/// Our own configuration's figures, and the cluster's size.
+pub(super) async fn checks(queue: &KafkaQueue) -> Result<Vec<Check>> {
+    let kafka = &queue.config.kafka;
+    let metadata = metadata(queue, None).await?;
+    let brokers = i32::try_from(metadata.brokers().len()).unwrap_or(i32::MAX);
+    let check = |name, expected, actual: i32, holds, fix, waivable| Check {
+        name,
+        expected,
+        actual: actual.to_string(),
+        holds,
+        fix,
+        waivable,
+    };
+    let factor = kafka.replication_factor;
+    let isr = kafka.min_insync_replicas;
+    Ok(vec![
+        check(
+            "kafka.replication_factor",
+            "3 or more",
+            factor,
+            factor >= 3,
+            "set kafka.replication_factor = 3 on three brokers or more",
+            true,
+        ),
+        check(
+            "kafka.min_insync_replicas",
+            "2 or more",
+            isr,
+            isr >= 2,
+            "set kafka.min_insync_replicas = 2",
+            true,
+        ),
+        check(
+            "brokers",
+            "as many as kafka.replication_factor",
+            brokers,
+            brokers >= factor,
+            "start more brokers, or lower kafka.replication_factor",
+            false,
+        ),
+    ])
+}
+
+/// The topic of a table: compacted, so that the last state of each row is kept for ever.
+pub(super) async fn create_table_topic(queue: &KafkaQueue, name: &str) -> Result<()> {
+    create(queue, name, queue.config.kafka.partitions, &[]).await
+}
+
+/// The topic of the checkpoints: small segments, so that compaction keeps it short.
+pub(super) async fn create_checkpoint_topic(queue: &KafkaQueue) -> Result<()> {
+    create(
+        queue,
+        &queue.internal_topic("checkpoint"),
+        1,
+        &[("segment.bytes", "16777216"), ("segment.ms", "3600000")],
+    )
+    .await
+}
+
+async fn create(queue: &KafkaQueue, name: &str, partitions: i32, more: &[(&str, &str)]) -> Result<()> {
+    let kafka = &queue.config.kafka;
+    let admin: AdminClient<DefaultClientContext> = queue
+        .client_config()
+        .create()
+        .map_err(|error| sort(&error, "cannot make a Kafka client"))?;
+    let isr = kafka.min_insync_replicas.to_string();
+    let bytes_max = kafka.message_bytes_max.to_string();
+    let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(kafka.replication_factor))
+        .set("cleanup.policy", "compact")
+        .set("retention.ms", "-1")
+        .set("min.insync.replicas", &isr)
+        .set("unclean.leader.election.enable", "false")
+        .set("max.message.bytes", &bytes_max);
+    for (key, value) in more {
+        topic = topic.set(key, value);
+    }
+    let options = AdminOptions::new()
+        .operation_timeout(Some(ANSWER_TIMEOUT))
+        .request_timeout(Some(ANSWER_TIMEOUT));
+    let results = admin.create_topics([&topic], &options).await;
+    let created = results.map_err(|error| sort(&error, format!("cannot create topic {name}")))?;
+    match created.into_iter().next() {
+        Some(Ok(_)) => tracing::info!(topic = name, partitions, "topic created"),
+        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => require_safe(queue, &admin, name).await?,
+        Some(Err((_, code))) => return Err(refuse(name, code)),
+        None => {
+            return Err(Error::transient(format!(
+                "the brokers did not answer about topic {name}"
+            )));
+        }
+    }
+    wait_for_leaders(queue, name).await
+}
+
+fn refuse(name: &str, code: RDKafkaErrorCode) -> Error {
+    let what = format!("cannot create topic {name}");
+    match code {
+        RDKafkaErrorCode::InvalidReplicationFactor
+        | RDKafkaErrorCode::PolicyViolation
+        | RDKafkaErrorCode::InvalidConfig
+        | RDKafkaErrorCode::InvalidTopic
+        | RDKafkaErrorCode::TopicAuthorizationFailed
+        | RDKafkaErrorCode::ClusterAuthorizationFailed => Error::definite(what)
+            .detail(code)
+            .hint("check section [kafka], the number of brokers and the account's rights"),
+        _ => Error::transient(what).detail(code),
+    }
+}
+
+/// The settings of a topic that existed before.
+async fn require_safe(queue: &KafkaQueue, admin: &AdminClient<DefaultClientContext>, name: &str) -> Result<()> {
+    let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
+    let described = admin
+        .describe_configs([&ResourceSpecifier::Topic(name)], &options)
+        .await;
+    let what = || format!("cannot read the settings of topic {name}");
+    let resources = described.map_err(|error| sort(&error, what()))?;
+    let resource: ConfigResource = match resources.into_iter().next() {
+        Some(Ok(resource)) => resource,
+        Some(Err(code)) => return Err(Error::transient(what()).detail(code)),
+        None => return Err(Error::transient(what())),
+    };
+    let value = |key: &str| {
+        resource
+            .get(key)
+            .and_then(|entry| entry.value.clone())
+            .unwrap_or_default()
+    };
+    let isr = value("min.insync.replicas").parse::<i32>().unwrap_or(0);
+    let check = |name, expected, actual: String, holds, fix, waivable| Check {
+        name,
+        expected,
+        actual,
+        holds,
+        fix,
+        waivable,
+    };
+    let policy = value("cleanup.policy");
+    let unclean = value("unclean.leader.election.enable");
+    let checks = [
+        check(
+            "cleanup.policy",
+            "compact",
+            policy.clone(),
+            policy == "compact",
+            "kafka-configs --alter --add-config cleanup.policy=compact",
+            true,
+        ),
+        check(
+            "min.insync.replicas",
+            "2 or more",
+            isr.to_string(),
+            isr >= 2,
+            "kafka-configs --alter --add-config min.insync.replicas=2",
+            true,
+        ),
+        check(
+            "unclean.leader.election.enable",
+            "false",
+            unclean.clone(),
+            unclean == "false",
+            "kafka-configs --alter --add-config unclean.leader.election.enable=false",
+            true,
+        ),
+    ];
+    preflight::require(&checks, queue.config.reader.allow_unsafe).map_err(|error| error.detail(format!("topic {name}")))
+}
+
+async fn wait_for_leaders(queue: &KafkaQueue, name: &str) -> Result<()> {
+    let deadline = Instant::now() + LEADERS_TIMEOUT;
+    loop {
+        let metadata = metadata(queue, Some(name)).await?;
+        let topic = metadata.topics().iter().find(|topic| topic.name() == name);
+        let ready = topic.is_some_and(|topic| {
+            topic.error().is_none()
+                && !topic.partitions().is_empty()
+                && topic.partitions().iter().all(|partition| partition.leader() >= 0)
+        });
+        if ready {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(Error::transient(format!(
+                "a partition of topic {name} has no leader after {} s",
+                LEADERS_TIMEOUT.as_secs()
+            ))
+            .hint("are enough brokers up?"));
+        }
+        tokio::time::sleep(LEADERS_POLL_INTERVAL).await;
+    }
+}
+
+async fn metadata(queue: &KafkaQueue, topic: Option<&str>) -> Result<Metadata> {
+    let consumer: BaseConsumer<Quiet> = queue
+        .client_config()
+        .create_with_context(Quiet)
+        .map_err(|error| sort(&error, "cannot make a Kafka client"))?;
+    let topic = topic.map(str::to_owned);
+    let asked = tokio::task::spawn_blocking(move || consumer.fetch_metadata(topic.as_deref(), ANSWER_TIMEOUT)).await;
+    asked.map_err(Error::transient_join)?.map_err(|error| {
+        sort(
+            &error,
+            format!("the brokers do not answer: {}", queue.config.kafka.brokers.join(", ")),
+        )
+        .hint("are they up, and is key kafka.brokers right?")
+    })
+}
+
+/// Keeps the library from printing by itself.
+pub(super) struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+    }
+}
+
+impl rdkafka::consumer::ConsumerContext for Quiet {}

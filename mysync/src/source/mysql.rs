@@ -1,0 +1,264 @@
+//! The real source: a MySQL server, by mysql_async.
+
+mod settings;
+mod stream;
+
+use super::Source;
+use super::gtid_set::GtidSet;
+use super::preflight::Check;
+use crate::checkpoint::Position;
+use crate::config::{self, Config};
+use crate::error::{Error, Result};
+use crate::tables::TableFilter;
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Opts, OptsBuilder, Row};
+use std::time::Duration;
+use stream::EventStream;
+
+/// How long a connection may take to be made, and a statement to be answered.
+const ANSWER_SECONDS_MAX: u64 = 20;
+
+/// A MySQL server.
+pub struct MySqlSource {
+    config: config::Source,
+    filter: TableFilter,
+    stream: Option<EventStream>,
+}
+
+/// What the server is, asked at each start.
+struct Server {
+    uuid: String,
+    gtid: bool,
+}
+
+impl MySqlSource {
+    /// A source that connects when it is used.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self {
+            config: config.source.clone(),
+            filter: TableFilter::new(config),
+            stream: None,
+        }
+    }
+
+    /// The followed server, `host:port`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.config.servers[0]
+    }
+
+    /// Connects for statements.
+    pub async fn connect(&self) -> Result<Conn> {
+        let (host, port) = self.address().rsplit_once(':').unwrap_or((self.address(), "3306"));
+        let options = OptsBuilder::default()
+            .ip_or_hostname(host)
+            .tcp_port(port.parse().unwrap_or(3306))
+            .user(Some(&self.config.user))
+            .pass(Some(self.config.password.reveal()))
+            .prefer_socket(false)
+            .tcp_keepalive(Some(Duration::from_secs(10)))
+            .max_allowed_packet(Some(1 << 30));
+        let connecting = Conn::new(Opts::from(options));
+        match tokio::time::timeout(Duration::from_secs(ANSWER_SECONDS_MAX), connecting).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(self.sort(error, "cannot log in to MySQL")),
+            Err(_) => Err(Error::transient(format!(
+                "MySQL did not answer in {ANSWER_SECONDS_MAX} s: {}",
+                self.address()
+            ))
+            .hint("is the server up, and is key source.servers right?")),
+        }
+    }
+
+    async fn rows(&self, connection: &mut Conn, statement: &str) -> Result<Vec<Row>> {
+        match tokio::time::timeout(Duration::from_secs(ANSWER_SECONDS_MAX), connection.query(statement)).await {
+            Ok(rows) => rows.map_err(|error| self.sort(error, "a statement failed on MySQL").detail(statement)),
+            Err(_) => Err(Error::transient(format!(
+                "MySQL did not answer in {ANSWER_SECONDS_MAX} s: {}",
+                self.address()
+            ))
+            .detail(statement)),
+        }
+    }
+
+    async fn server(&self, connection: &mut Conn) -> Result<Server> {
+        let variables = settings::variables(self, connection).await?;
+        let uuid = variables.get("server_uuid").cloned().unwrap_or_default();
+        Ok(Server {
+            uuid,
+            gtid: variables.get("gtid_mode").is_some_and(|mode| mode == "ON"),
+        })
+    }
+
+    /// Sorts what the client library says into what to do about it.
+    fn sort(&self, error: mysql_async::Error, what: &str) -> Error {
+        let what = format!("{what}: {}", self.address());
+        match &error {
+            mysql_async::Error::Server(server) => match server.code {
+                // Too many connections, shutting down, lost packets, lock waits: these pass.
+                1040 | 1053 | 1077 | 1079 | 1129 | 1152..=1161 | 1184 | 1203 | 1205 | 1213 => Error::transient(what).detail(server),
+                1044 | 1045 | 1142 | 1227 | 1698 => Error::definite(what)
+                    .detail(server)
+                    .hint(format!("check the password of {0}, and: GRANT REPLICATION SLAVE, REPLICATION CLIENT, SELECT ON *.* TO '{0}'@'%'", self.config.user)),
+                1236 if server.message.contains("max_allowed_packet") => Error::definite(what)
+                    .detail(server)
+                    .hint("an event is larger than the server's max_allowed_packet: SET GLOBAL max_allowed_packet = 1073741824"),
+                1236 => Error::definite(what).detail(server).hint(
+                    "the binlog does not have this position any more (purged or reset): load the tables anew under a new kafka.prefix and reader.name",
+                ),
+                _ => Error::definite(what).detail(server).hint("mend what the server says and start again"),
+            },
+            mysql_async::Error::Io(_) => Error::transient(what).detail(error).hint("is the server up, and is key source.servers right?"),
+            mysql_async::Error::Driver(mysql_async::DriverError::ConnectionClosed) => Error::transient(what).detail(error),
+            _ => Error::definite(what).detail(error).hint("the client does not understand what the server sent: check its version and authentication plugin"),
+        }
+    }
+
+    /// Whether the position is in this server's history, so that going on there loses and repeats nothing.
+    async fn require_known(&self, connection: &mut Conn, server: &Server, position: &Position) -> Result<()> {
+        if position.server_uuid != server.uuid {
+            return Err(Error::definite(format!(
+                "the server is not the one that the checkpoint was taken on: {}",
+                self.address()
+            ))
+            .detail(format!(
+                "server_uuid {} instead of {}",
+                server.uuid, position.server_uuid
+            ))
+            .hint("set source.servers back to the server that was followed"));
+        }
+        let gone = |detail: String| {
+            Error::definite(format!(
+                "the checkpoint's position is not in the server's history: {}",
+                self.address()
+            ))
+            .detail(detail)
+            .hint("load the tables anew under a new kafka.prefix and reader.name")
+        };
+        if let (true, Some(set)) = (server.gtid, &position.gtid_set) {
+            let statement = format!("SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged, '{set}'");
+            let rows = self.rows(connection, &statement).await?;
+            let text = |index| {
+                rows.first()
+                    .and_then(|row| row.get::<String, usize>(index))
+                    .unwrap_or_default()
+            };
+            let (executed, purged, reached): (GtidSet, GtidSet, GtidSet) =
+                (text(0).parse()?, text(1).parse()?, set.parse()?);
+            if !reached.is_subset(&executed) {
+                return Err(gone(format!(
+                    "the server never executed all of {reached}, only {executed}: was it reset, or restored from a backup?"
+                )));
+            }
+            if !purged.is_subset(&reached) {
+                return Err(gone(format!(
+                    "the server has purged {purged}, the checkpoint has only {reached}"
+                )));
+            }
+            return Ok(());
+        }
+        let rows = self.rows(connection, "SHOW BINARY LOGS").await?;
+        let files: Vec<String> = rows.iter().filter_map(|row| row.get::<String, usize>(0)).collect();
+        if !files.contains(&position.file) {
+            let held = format!(
+                "{} to {}",
+                files.first().map_or("", String::as_str),
+                files.last().map_or("", String::as_str)
+            );
+            return Err(gone(format!("{} is gone, the server has {held}", position.file)));
+        }
+        Ok(())
+    }
+}
+
+impl Source for MySqlSource {
+    async fn preflight(&mut self) -> Result<Vec<Check>> {
+        let mut connection = self.connect().await?;
+        let checks = settings::checks(self, &mut connection).await?;
+        connection.disconnect().await.ok();
+        Ok(checks)
+    }
+
+    async fn oldest(&mut self) -> Result<Position> {
+        let mut connection = self.connect().await?;
+        let server = self.server(&mut connection).await?;
+        let rows = self.rows(&mut connection, "SHOW BINARY LOGS").await?;
+        let file = rows
+            .first()
+            .and_then(|row| row.get::<String, usize>(0))
+            .ok_or_else(|| {
+                Error::definite(format!("the server has no binlog: {}", self.address()))
+                    .hint("start mysqld with --log-bin")
+            })?;
+        let gtid_set = match server.gtid {
+            false => None,
+            true => {
+                let rows = self.rows(&mut connection, "SELECT @@GLOBAL.gtid_purged").await?;
+                let purged = rows
+                    .first()
+                    .and_then(|row| row.get::<String, usize>(0))
+                    .unwrap_or_default();
+                Some(purged.parse::<GtidSet>()?.to_string())
+            }
+        };
+        connection.disconnect().await.ok();
+        Ok(Position {
+            server_uuid: server.uuid,
+            file,
+            offset: stream::FILE_START,
+            file_born_s: 0,
+            gtid_set,
+        })
+    }
+
+    async fn newest(&mut self) -> Result<Position> {
+        let mut connection = self.connect().await?;
+        let server = self.server(&mut connection).await?;
+        let statement = if connection.server_version() >= (8, 2, 0) {
+            "SHOW BINARY LOG STATUS"
+        } else {
+            "SHOW MASTER STATUS"
+        };
+        let rows = self.rows(&mut connection, statement).await?;
+        let row = rows.first().ok_or_else(|| {
+            Error::definite(format!("the server has no binlog: {}", self.address())).hint("start mysqld with --log-bin")
+        })?;
+        let gtid_set = match (server.gtid, row.get::<String, usize>(4)) {
+            (true, Some(executed)) => Some(executed.parse::<GtidSet>()?.to_string()),
+            _ => None,
+        };
+        let position = Position {
+            server_uuid: server.uuid,
+            file: row.get(0).unwrap_or_default(),
+            offset: row.get(1).unwrap_or(stream::FILE_START),
+            file_born_s: 0,
+            gtid_set,
+        };
+        connection.disconnect().await.ok();
+        Ok(position)
+    }
+
+    async fn start(&mut self, position: &Position) -> Result<()> {
+        self.stream = None;
+        let mut connection = self.connect().await?;
+        let server = self.server(&mut connection).await?;
+        self.require_known(&mut connection, &server, position).await?;
+        self.stream = Some(EventStream::open(self, connection, &server, position).await?);
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Result<&[u8]> {
+        let outcome = match &mut self.stream {
+            Some(stream) => stream.fill().await,
+            None => Err(stream::Lost::Closed),
+        };
+        match outcome {
+            Ok(()) => Ok(self.stream.as_ref().map_or(&[], EventStream::bytes)),
+            Err(lost) => {
+                self.stream = None;
+                Err(lost.into_error(self))
+            }
+        }
+    }
+}

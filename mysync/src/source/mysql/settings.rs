@@ -1,0 +1,137 @@
+//! The server's settings that the reader depends on.
+
+use super::MySqlSource;
+use crate::error::Result;
+use crate::source::preflight::Check;
+use mysql_async::{Conn, Row};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Binlogs that are purged sooner than this leave no time to mend a stopped reader, seconds.
+const RETENTION_SECONDS_MIN: u64 = 86_400;
+
+pub(super) async fn variables(source: &MySqlSource, connection: &mut Conn) -> Result<BTreeMap<String, String>> {
+    let statement = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'server_id', 'gtid_mode', 'log_bin', \
+                     'binlog_format', 'binlog_row_image', 'binlog_row_metadata', 'binlog_row_value_options', \
+                     'binlog_transaction_compression', 'binlog_expire_logs_seconds')";
+    let rows = source.rows(connection, statement).await?;
+    let pair = |row: &Row| Some((row.get::<String, usize>(0)?, row.get::<String, usize>(1)?));
+    Ok(rows.iter().filter_map(pair).collect())
+}
+
+pub(super) async fn checks(source: &MySqlSource, connection: &mut Conn) -> Result<Vec<Check>> {
+    let variables = variables(source, connection).await?;
+    let actual = |name: &str| {
+        variables
+            .get(name)
+            .map_or("(no such variable)", String::as_str)
+            .to_owned()
+    };
+    let equals = |name: &'static str, expected: &'static str, fix: &'static str| Check {
+        name,
+        expected,
+        actual: actual(name),
+        holds: actual(name).eq_ignore_ascii_case(expected),
+        fix,
+        waivable: false,
+    };
+    let absent_or = |name: &'static str, expected: &'static str, fix: &'static str| Check {
+        holds: variables
+            .get(name)
+            .is_none_or(|value| value.eq_ignore_ascii_case(expected)),
+        expected: if expected.is_empty() { "empty" } else { expected },
+        ..equals(name, expected, fix)
+    };
+    let own_id = source.config.server_id.to_string();
+    let retention: Option<u64> = variables
+        .get("binlog_expire_logs_seconds")
+        .and_then(|seconds| seconds.parse().ok());
+    let mut checks = vec![
+        equals("log_bin", "ON", "start mysqld with --log-bin"),
+        equals("binlog_format", "ROW", "SET PERSIST binlog_format = ROW"),
+        equals("binlog_row_image", "FULL", "SET PERSIST binlog_row_image = FULL"),
+        equals(
+            "binlog_row_metadata",
+            "FULL",
+            "SET PERSIST binlog_row_metadata = FULL (MySQL 8.0 and later)",
+        ),
+        absent_or(
+            "binlog_row_value_options",
+            "",
+            "SET PERSIST binlog_row_value_options = ''",
+        ),
+        absent_or(
+            "binlog_transaction_compression",
+            "OFF",
+            "SET PERSIST binlog_transaction_compression = OFF",
+        ),
+        Check {
+            name: "server_id",
+            expected: "another than source.server_id",
+            actual: actual("server_id"),
+            holds: actual("server_id") != own_id,
+            fix: "choose a source.server_id that no server of the topology has",
+            waivable: false,
+        },
+        Check {
+            name: "binlog_expire_logs_seconds",
+            expected: "86400 or more, or 0",
+            actual: actual("binlog_expire_logs_seconds"),
+            holds: retention.is_none_or(|seconds| seconds == 0 || seconds >= RETENTION_SECONDS_MIN),
+            fix: "SET PERSIST binlog_expire_logs_seconds = 604800",
+            waivable: true,
+        },
+        privileges(source, connection).await?,
+    ];
+    checks.extend(keyless_tables(source, connection).await?);
+    Ok(checks)
+}
+
+async fn privileges(source: &MySqlSource, connection: &mut Conn) -> Result<Check> {
+    let rows = source.rows(connection, "SHOW GRANTS").await?;
+    let grants: Vec<String> = rows.iter().filter_map(|row| row.get::<String, usize>(0)).collect();
+    let granted = |privilege: &str| {
+        grants
+            .iter()
+            .filter(|grant| grant.contains("ON *.*"))
+            .any(|grant| grant.contains(privilege) || grant.contains("ALL PRIVILEGES"))
+    };
+    let needed = ["REPLICATION SLAVE", "REPLICATION CLIENT"];
+    let missing: Vec<&str> = needed.into_iter().filter(|privilege| !granted(privilege)).collect();
+    Ok(Check {
+        name: "privileges",
+        expected: "REPLICATION SLAVE, REPLICATION CLIENT",
+        actual: if missing.is_empty() {
+            "granted".into()
+        } else {
+            format!("no {}", missing.join(", no "))
+        },
+        holds: missing.is_empty(),
+        fix: "GRANT REPLICATION SLAVE, REPLICATION CLIENT, SELECT ON *.* TO the account of source.user",
+        waivable: false,
+    })
+}
+
+/// Followed tables that have neither a primary key nor an entry in `source.keys`: a row of theirs has no name.
+async fn keyless_tables(source: &MySqlSource, connection: &mut Conn) -> Result<Option<Check>> {
+    let statement = "SELECT t.table_schema, t.table_name FROM information_schema.tables t \
+                     LEFT JOIN information_schema.table_constraints c ON c.table_schema = t.table_schema \
+                       AND c.table_name = t.table_name AND c.constraint_type = 'PRIMARY KEY' \
+                     WHERE t.table_type = 'BASE TABLE' AND c.constraint_name IS NULL \
+                       AND t.table_schema NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')";
+    let rows = source.rows(connection, statement).await?;
+    let keyless: BTreeSet<String> = rows
+        .iter()
+        .filter_map(|row: &Row| Some((row.get::<String, usize>(0)?, row.get::<String, usize>(1)?)))
+        .filter(|(database, table)| source.filter.follows(database, table))
+        .map(|(database, table)| format!("{database}.{table}"))
+        .filter(|name| !source.config.keys.contains_key(name))
+        .collect();
+    Ok((!keyless.is_empty()).then(|| Check {
+        name: "primary key",
+        expected: "one in each followed table, or an entry in source.keys",
+        actual: format!("none in {}", keyless.into_iter().collect::<Vec<_>>().join(", ")),
+        holds: false,
+        fix: "add a primary key, name NOT NULL columns in [source.keys], or leave the table out of source.tables",
+        waivable: false,
+    }))
+}
