@@ -111,6 +111,11 @@ impl Lanes {
 
     /// A partition that is not this writer's any more; what waits of it is another writer's to apply.
     pub fn remove(&mut self, partition: &Partition) {
+        // What is left in the inbox must not be taken for records after a start, should the partition come back.
+        self.inbox.retain(|item| match item {
+            Item::Record(message) => message.partition != *partition,
+            Item::Position(of, _) => of != partition,
+        });
         if let Some(lane) = self.lanes.remove(partition).filter(|lane| !lane.is_fence) {
             self.changes -= lane.fold.len();
             self.bytes -= lane.fold.bytes();
@@ -369,3 +374,6 @@ impl Lane {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,9 +56,12 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(1_500);
 /// Deliveries on their way from the thread; with [`poller::DELIVERY_BYTES_MAX`] the bound on their memory.
 const DELIVERIES_MAX: usize = 2;
 
-/// What the client fetches ahead.
+/// What the client fetches ahead. Fetched records are compressed: they take several times their size in memory, and the
+/// client keeps some hundred bytes more for each of them. One record may be larger than any of these.
 const FETCHED_AHEAD_KILOBYTES_MAX: usize = 8 * 1024;
-const FETCH_BYTES_MAX: u32 = 4 * 1024 * 1024;
+const FETCHED_AHEAD_RECORDS: usize = 10_000;
+const FETCH_BYTES_MAX: u32 = 2 * 1024 * 1024;
+const FETCH_PARTITION_BYTES_MAX: u32 = 512 * 1024;
 /// A response holds one record of the largest size and what surrounds it.
 const RESPONSE_OVERHEAD_BYTES: u32 = 1024 * 1024;
 
@@ -127,10 +130,12 @@ fn consumer_config(queue: &KafkaQueue, group: &str) -> ClientConfig {
         .set("max.poll.interval.ms", milliseconds(POLL_INTERVAL_MAX))
         .set("check.crcs", "true")
         .set("queued.max.messages.kbytes", FETCHED_AHEAD_KILOBYTES_MAX.to_string())
+        .set("queued.min.messages", FETCHED_AHEAD_RECORDS.to_string())
         // A full queue is looked at again soon, not after the library's second.
         .set("fetch.queue.backoff.ms", "5")
         .set("fetch.error.backoff.ms", "100")
         .set("fetch.max.bytes", FETCH_BYTES_MAX.to_string())
+        .set("max.partition.fetch.bytes", FETCH_PARTITION_BYTES_MAX.to_string())
         .set("receive.message.max.bytes", response_bytes_max.to_string());
     config
 }
