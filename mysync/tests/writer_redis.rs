@@ -1,6 +1,6 @@
 //! The writer against real Kafka and Redis.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "writer/world.rs"]
 mod world;

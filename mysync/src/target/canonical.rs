@@ -90,7 +90,10 @@ mod tests {
 
     #[test]
     fn each_kind_of_value_has_its_text() {
-        let row = r#"{"id":18446744073709551615,"name":"a\"\u00e9\n😀","empty":"","gone":null,"f":-0.0,"ok":true,"g":{"srid":4326,"wkb":"AA=="},"v":[1.0,2.5],"d\"q":"x"}"#;
+        let row = concat!(
+            r#"{"id":18446744073709551615,"name":"a\"\u00e9\n😀","empty":"","gone":null,"f":-0.0,"ok":true,"#,
+            r#""g":{"srid":4326,"wkb":"AA=="},"v":[1.0,2.5],"d\"q":"x"}"#
+        );
         let expected = [
             ("id", Some("18446744073709551615")),
             ("name", Some("a\"é\n😀")),

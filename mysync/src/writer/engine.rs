@@ -1,5 +1,7 @@
 //! The writer's loop: one task, one thing after the other; what has to wait is a future that the loop polls.
 
+mod finish;
+
 use super::barrier::Barrier;
 use super::lanes::{Bounds, Lanes, Round};
 use super::retry::Retry;
@@ -444,49 +446,6 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
         if let Some(subscriber) = self.subscriber.as_mut().filter(|_| !moved.is_empty()) {
             subscriber.commit(&moved);
             self.committed.extend(moved);
-        }
-    }
-
-    /// Applies what is there once more, unless something failed for good, and leaves the group.
-    async fn finish(mut self, outcome: Result<()>) -> Result<Summary> {
-        let mut outcome = outcome;
-        if let Some(job) = self.job.take() {
-            let (target, done) = job.await;
-            self.target = Some(target);
-            self.settle_last(done);
-        }
-        let round = self.lanes.take_settling_steps();
-        if let Some(target) = self
-            .target
-            .as_mut()
-            .filter(|_| self.connected && outcome.is_ok() && !round.steps.is_empty())
-        {
-            let applied = target.apply(&round.steps).await;
-            self.settle_last(Done::Applied(round, applied));
-        }
-        self.commit_offsets();
-        if let Some(subscriber) = self.subscriber.take() {
-            subscriber.close().await;
-        }
-        if let Err(error) = &mut outcome {
-            tracing::error!(what = error.what, "the writer stops");
-        }
-        outcome.map(|()| self.counters.finish())
-    }
-
-    /// Like `done`, when nothing will be tried again: what failed is done by the next run, from its cursor.
-    fn settle_last(&mut self, done: Done) {
-        match done {
-            Done::Applied(round, Ok(())) => {
-                self.lanes.applied(&round.steps);
-                let changes: usize = round.steps.iter().map(|step| step.changes.len()).sum();
-                self.counters.round_applied(round.records, changes as u64);
-            }
-            Done::Applied(_, Err(error)) => {
-                self.lanes.reset();
-                tracing::warn!(%error, "the last changes were not applied; the next run applies them");
-            }
-            _ => {}
         }
     }
 }

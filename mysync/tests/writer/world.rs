@@ -134,9 +134,10 @@ impl Source {
 
 pub fn envelope(table: &str, op: &str, after: &str) -> String {
     let (database, name) = table.split_once('.').unwrap();
-    format!(
-        r#"{{"before":null,"after":{after},"source":{{"version":"t","connector":"mysql","name":"w","ts_ms":1,"snapshot":"false","db":"{database}","table":"{name}","server_id":1,"gtid":null,"file":"binlog.000001","pos":4,"row":0,"thread":null,"query":null}},"op":"{op}","ts_ms":1,"transaction":null}}"#
-    )
+    let source = format!(
+        r#"{{"version":"t","connector":"mysql","name":"w","db":"{database}","table":"{name}","gtid":null,"pos":4}}"#
+    );
+    format!(r#"{{"before":null,"after":{after},"source":{source},"op":"{op}","ts_ms":1,"transaction":null}}"#)
 }
 
 async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {

@@ -1,3 +1,5 @@
+//! Lanes against a store that applies one record after the other, with failures and rebalances in between.
+
 use super::*;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -134,7 +136,7 @@ fn records_of_partitions_that_were_taken_away_are_dropped() {
     lanes.add([data.clone()]);
     // The step's outcome comes after the partition was given back: its cursor is read anew.
     lanes.applied(&on_its_way.steps);
-    assert_eq!(lanes.not_started(), [data.clone()]);
+    assert_eq!(lanes.not_started(), vec![data.clone()]);
     lanes.start(&data, Some(1), 1);
     deliver(&mut lanes, vec![message(&data, 1, 2, Some(1))]);
     let round = lanes.take_steps();
@@ -165,7 +167,7 @@ fn fences_wait_for_their_round_and_keep_nothing_else_out() {
     );
     assert!(lanes.has_new_fences() && lanes.has_room());
     assert!(lanes.take_settling_steps().steps.is_empty());
-    assert_eq!(lanes.hold_fences(), [fence.clone()]);
+    assert_eq!(lanes.hold_fences(), vec![fence.clone()]);
     assert!(lanes.holds_fences() && !lanes.has_new_fences());
 
     // What comes meanwhile belongs to the next round, and data goes on.
@@ -182,7 +184,7 @@ fn fences_wait_for_their_round_and_keep_nothing_else_out() {
     lanes.applied(&round.steps);
     assert_eq!(lanes.applied_to().map(|(_, offset)| offset).sum::<i64>(), 1);
 
-    assert_eq!(lanes.release_fences(), [fence.clone()]);
+    assert_eq!(lanes.release_fences(), vec![fence.clone()]);
     let round = lanes.take_steps();
     assert_eq!((round.steps[0].cursor_after, round.steps[0].changes.len()), (2, 1));
     lanes.applied(&round.steps);

@@ -1,0 +1,52 @@
+//! The end of a writer's run: what is there is applied once more, and the group is left.
+
+use super::{Done, Engine};
+use crate::error::Result;
+use crate::queue::{Queue, Subscriber};
+use crate::target::Target;
+use crate::writer::Summary;
+
+impl<Q: Queue, T: Target> Engine<'_, Q, T> {
+    /// Applies what is there once more, unless something failed for good, and leaves the group.
+    pub(super) async fn finish(mut self, outcome: Result<()>) -> Result<Summary> {
+        let mut outcome = outcome;
+        if let Some(job) = self.job.take() {
+            let (target, done) = job.await;
+            self.target = Some(target);
+            self.settle_last(done);
+        }
+        let round = self.lanes.take_settling_steps();
+        if let Some(target) = self
+            .target
+            .as_mut()
+            .filter(|_| self.connected && outcome.is_ok() && !round.steps.is_empty())
+        {
+            let applied = target.apply(&round.steps).await;
+            self.settle_last(Done::Applied(round, applied));
+        }
+        self.commit_offsets();
+        if let Some(subscriber) = self.subscriber.take() {
+            subscriber.close().await;
+        }
+        if let Err(error) = &mut outcome {
+            tracing::error!(what = error.what, "the writer stops");
+        }
+        outcome.map(|()| self.counters.finish())
+    }
+
+    /// Like `done`, when nothing will be tried again: what failed is done by the next run, from its cursor.
+    fn settle_last(&mut self, done: Done) {
+        match done {
+            Done::Applied(round, Ok(())) => {
+                self.lanes.applied(&round.steps);
+                let changes: usize = round.steps.iter().map(|step| step.changes.len()).sum();
+                self.counters.round_applied(round.records, changes as u64);
+            }
+            Done::Applied(_, Err(error)) => {
+                self.lanes.reset();
+                tracing::warn!(%error, "the last changes were not applied; the next run applies them");
+            }
+            _ => {}
+        }
+    }
+}
