@@ -1,2 +1,8 @@
-//! stub
-fn main() {}
+//! `mysync-check`: compares MySQL rows with a store and says what differs.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    consistency::cli::run().await
+}

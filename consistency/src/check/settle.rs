@@ -1,0 +1,153 @@
+//! Asking again: when does a difference count?
+//!
+//! Rows change while they are compared, so a difference proves nothing at first. A suspect is asked on both sides, then
+//! a fence passes, then it is asked again, the store first. It is cleared when the two sides agree, or when the store
+//! holds what MySQL held before the fence (it may have moved on since). It is a finding when neither side changed over
+//! [`STABLE_ROUNDS`] fences in a row and they still differ: had MySQL held that value all the while, the fence would
+//! have brought it. One fence would not do: a value that goes away and comes back around it looks unchanged.
+//!
+//! A row that changes between all rounds until the time is up is neither: it counts as unsettled, and the verdict is no
+//! better than `unknown`.
+//!
+//! Without fences the rounds are a short wait apart, and only at the end of the time a difference counts.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Run, Stopped};
+use crate::compare::{agree, digest_of_row, digest_of_stored, finding};
+use crate::mysql::rows_by_key;
+use crate::progress::Event;
+use crate::report::FindingKind;
+use crate::table::Key;
+
+/// Fences in a row over which a difference must stay the same to count.
+const STABLE_ROUNDS: u32 = 2;
+/// Keys that are looked up with one statement.
+const LOOKUP_KEYS: usize = 200;
+/// Between two rounds where there are no fences.
+const ROUND_INTERVAL: Duration = Duration::from_millis(250);
+
+/// A row whose two sides differed when last asked.
+pub struct Suspect {
+    table: usize,
+    key: Key,
+    store_key: Vec<u8>,
+    /// The digests of both sides in the round before.
+    before: Option<Digests>,
+    /// For how many rounds neither side has changed.
+    stable_rounds: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Digests {
+    mysql: u128,
+    stored: u128,
+}
+
+impl Suspect {
+    /// A row that was seen to differ, or a key without a row.
+    pub fn new(table: usize, key: Key, store_key: Vec<u8>) -> Self {
+        Self {
+            table,
+            key,
+            store_key,
+            before: None,
+            stable_rounds: 0,
+        }
+    }
+}
+
+impl Run<'_> {
+    /// Asks all suspects again until each is cleared, found, or out of time.
+    pub(super) async fn settle(&mut self) -> Result<(), Stopped> {
+        let mut left = std::mem::take(&mut self.suspects);
+        left.sort_by_key(|suspect| suspect.table);
+        let deadline = self.deadline();
+        let mut last_round = false;
+        while !left.is_empty() {
+            self.progress.event(Event::Settle {
+                rows: left.len() as u64,
+            });
+            left = self.ask_again(left, last_round).await?;
+            // The last round begins behind the deadline, so even a wave of suspects after it is asked twice.
+            last_round = Instant::now() >= deadline;
+            if left.is_empty() {
+                break;
+            }
+            match self.fence {
+                Some(_) => self.pass_fence().await?,
+                None => tokio::time::sleep(ROUND_INTERVAL).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// With fences each wave of suspects has the whole time; without, all waves share it, or a store that lacks
+    /// everything would take hours to say so.
+    fn deadline(&mut self) -> Instant {
+        let deadline = Instant::now() + self.config.check.settle_max;
+        match self.fence {
+            Some(_) => deadline,
+            None => *self.settle_deadline.get_or_insert(deadline),
+        }
+    }
+
+    /// One round. Returns those that are neither cleared nor found; after the last round that is none.
+    async fn ask_again(&mut self, suspects: Vec<Suspect>, last_round: bool) -> Result<Vec<Suspect>, Stopped> {
+        let mut left = Vec::new();
+        let mut suspects = suspects.into_iter().peekable();
+        while let Some(first) = suspects.next() {
+            let mut together = vec![first];
+            while together.len() < LOOKUP_KEYS
+                && let Some(next) = suspects.next_if(|next| next.table == together[0].table)
+            {
+                together.push(next);
+            }
+            left.extend(self.ask_together(together, last_round).await?);
+        }
+        Ok(left)
+    }
+
+    /// Asks suspects of one table, the store first: what it holds then cannot be newer than what MySQL holds after.
+    async fn ask_together(&mut self, suspects: Vec<Suspect>, last_round: bool) -> Result<Vec<Suspect>, Stopped> {
+        let number = suspects[0].table;
+        let table = &self.tables[number];
+        let store_keys: Vec<Vec<u8>> = suspects.iter().map(|suspect| suspect.store_key.clone()).collect();
+        let keys: Vec<&Key> = suspects.iter().map(|suspect| &suspect.key).collect();
+        let stored = self.store.rows(table, &store_keys).await?;
+        let rows = rows_by_key(&mut self.session, table, &keys).await?;
+        let fenced = self.fence.is_some();
+        let mut left = Vec::new();
+        for (mut suspect, stored) in suspects.into_iter().zip(stored) {
+            let (row, stored) = (rows.get(&suspect.key), stored.as_ref());
+            let now = Digests {
+                mysql: digest_of_row(row),
+                stored: digest_of_stored(stored),
+            };
+            let held_before_the_fence = suspect.before.is_some_and(|before| before.mysql == now.stored);
+            if agree(row, stored) || held_before_the_fence {
+                continue;
+            }
+            let stable = suspect.before == Some(now);
+            suspect.stable_rounds = if stable { suspect.stable_rounds + 1 } else { 0 };
+            suspect.before = Some(now);
+            let proven = fenced && suspect.stable_rounds >= STABLE_ROUNDS;
+            if !proven && !last_round {
+                left.push(suspect);
+            } else if suspect.stable_rounds == 0 {
+                self.reports[number].unsettled += 1;
+            } else if let Some(found) = finding(table, &suspect.key, &suspect.store_key, row, stored) {
+                let report = &mut self.reports[number];
+                match found.kind {
+                    FindingKind::Missing => report.missing += 1,
+                    FindingKind::Extra => report.extra += 1,
+                    FindingKind::Different => report.different += 1,
+                }
+                self.findings.add(found)?;
+            }
+        }
+        Ok(left)
+    }
+}

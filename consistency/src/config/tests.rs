@@ -1,0 +1,95 @@
+use super::*;
+
+const WHOLE: &str = r#"
+[source]
+servers = ["127.0.0.1:13306"]
+user = "mysync"
+password = "hunter2"
+server_id = 4271
+tables = ["bank.*", "shop.orders"]
+[source.keys]
+"shop.log" = ["at", "line"]
+[kafka]
+brokers = ["127.0.0.1:19092"]
+prefix = "mysync"
+[reader]
+name = "default"
+[writer.redis]
+address = "127.0.0.1:6379"
+password = ""
+database = 3
+layout = "json"
+key = "{db}:{table}:{pk}"
+batch_changes_max = 5000
+[writer.elasticsearch]
+anything = true
+[check]
+rows_parallel = 4
+settle_seconds_max = 7
+"#;
+
+fn refused(from: &str, to: &str) -> String {
+    assert!(WHOLE.contains(from), "{from}");
+    let text = Config::parse(&WHOLE.replace(from, to), "mysync.toml")
+        .expect_err("refused")
+        .to_string();
+    assert!(!text.contains("hunter2"), "{text}");
+    text
+}
+
+#[test]
+fn the_shared_file_is_read() {
+    let config = Config::parse(WHOLE, "mysync.toml").expect("a good file");
+    assert_eq!(
+        config.source.server,
+        Address {
+            host: "127.0.0.1".into(),
+            port: 13306
+        }
+    );
+    assert_eq!(config.source.password.reveal(), "hunter2");
+    assert_eq!(config.source.keys["shop.log"], ["at", "line"]);
+    let redis = config.redis.as_ref().expect("a section writer.redis");
+    assert_eq!((redis.layout, redis.database), (Layout::Json, 3));
+    assert_eq!((config.check.rows_parallel, config.check.settle_max.as_secs()), (4, 7));
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn sections_that_are_left_out_have_defaults() {
+    let text = "[source]\nservers = [\"db\"]\nuser = \"u\"\ntables = [\"a.b\"]\n[writer.redis]\naddress = \"cache\"\n";
+    let config = Config::parse(text, "mysync.toml").expect("a good file");
+    assert_eq!(config.source.server.port, 3306);
+    assert_eq!(config.check.settle_max.as_secs(), 30);
+    assert_eq!(config.redis.expect("redis").address.port, 6379);
+}
+
+#[test]
+fn errors_name_file_key_and_what_is_expected() {
+    let errors = [
+        refused("rows_parallel = 4", "rows_paralel = 4"),
+        refused("layout = \"json\"", "layuot = \"json\""),
+        refused("layout = \"json\"", "layout = \"xml\""),
+        refused("rows_parallel = 4", "rows_parallel = 0"),
+        refused("settle_seconds_max = 7", "settle_seconds_max = \"7\""),
+        refused("{db}:{table}:{pk}", "{db}:{table}"),
+        refused("[\"127.0.0.1:13306\"]", "[]"),
+        refused("[\"127.0.0.1:13306\"]", "[\"127.0.0.1:port\"]"),
+        refused("\"bank.*\"", "\"bank\""),
+        refused(
+            "password = \"hunter2\"",
+            "password = \"hunter2\"\npassword_env = \"NAME\"",
+        ),
+        refused("password = \"hunter2\"", "password_env = \"MYSYNC_NO_SUCH_VARIABLE\""),
+        refused("password = \"hunter2\"", "password = [\"hunter2\"]"),
+        refused("password = \"hunter2\"", "password = hunter2"),
+        refused("user = \"mysync\"", ""),
+    ];
+    insta::assert_snapshot!(errors.join("\n"));
+}
+
+#[test]
+fn a_missing_file_has_a_remedy() {
+    let error = Config::load(Path::new("no-such-file.toml")).expect_err("no such file");
+    insta::assert_snapshot!(error);
+}

@@ -1,0 +1,54 @@
+//! What is known of a table: its columns in order, how each is written, and which of them identify a row.
+
+use crate::canonical::{Kind, Text};
+
+/// A table to compare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Its place among the tables of this check; a store may keep what it knows of the table under it.
+    pub number: usize,
+    /// The database's name.
+    pub database: String,
+    /// The table's name.
+    pub name: String,
+    /// All columns in the table's order.
+    pub columns: Vec<Column>,
+    /// The places in `columns` of those that identify a row, in key order.
+    pub key: Vec<usize>,
+    /// Whether the key is the primary key: rows can be read in its order without sorting.
+    pub key_is_primary: bool,
+    /// The server's estimate, for a progress bar and nothing else.
+    pub rows_estimate: u64,
+}
+
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// The column's name.
+    pub name: String,
+    /// How its values are written.
+    pub kind: Kind,
+}
+
+/// A row's values in the table's order as canonical texts, NULL as none.
+pub type Row = Vec<Option<Text>>;
+
+/// The canonical texts of the key columns, in key order.
+pub type Key = Vec<Text>;
+
+impl Table {
+    /// `<database>.<table>`.
+    pub fn full_name(&self) -> String {
+        format!("{}.{}", self.database, self.name)
+    }
+
+    /// The columns that identify a row, in key order.
+    pub fn key_columns(&self) -> impl Iterator<Item = &Column> {
+        self.key.iter().filter_map(|place| self.columns.get(*place))
+    }
+
+    /// The row's key; none when a key column is NULL.
+    pub fn key_of(&self, row: &Row) -> Option<Key> {
+        self.key.iter().map(|place| row.get(*place)?.clone()).collect()
+    }
+}

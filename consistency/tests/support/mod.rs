@@ -1,0 +1,111 @@
+//! A MySQL and a Redis without a pipeline between them: the test writes both sides by hand.
+
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::path::PathBuf;
+use std::process::Output;
+
+use consistency::{Config, Options, Report, Silent, check};
+use fixtures::{Lab, Mysql};
+use redis::aio::MultiplexedConnection;
+
+/// The two servers, and a configuration that fits them.
+pub struct TwoSides {
+    lab: Lab,
+    tables: Vec<String>,
+    layout: &'static str,
+    settle_seconds_max: u64,
+}
+
+impl TwoSides {
+    /// Starts the servers. Without Docker this fails and says what to do.
+    pub async fn start(name: &str, version: &str, tables: &[&str]) -> Self {
+        let lab = Lab::builder()
+            .name(name)
+            .mysql(version)
+            .redis()
+            .start()
+            .await
+            .expect("a lab");
+        let tables = tables.iter().map(|table| (*table).to_owned()).collect();
+        Self {
+            lab,
+            tables,
+            layout: "hash",
+            settle_seconds_max: 1,
+        }
+    }
+
+    pub fn with_layout(&mut self, layout: &'static str) {
+        self.layout = layout;
+    }
+
+    pub fn with_settle_seconds_max(&mut self, seconds: u64) {
+        self.settle_seconds_max = seconds;
+    }
+
+    pub fn mysql(&self) -> &Mysql {
+        self.lab.primary().expect("a MySQL server")
+    }
+
+    pub async fn sql(&self, statements: &str) {
+        self.mysql().sql(statements).await.expect("a good statement");
+    }
+
+    pub async fn redis(&self) -> MultiplexedConnection {
+        self.lab.redis().expect("a Redis").connect().await.expect("a session")
+    }
+
+    /// Runs a Redis command written as its words.
+    pub async fn redis_do(&self, words: &[&str]) {
+        let mut command = redis::cmd(words[0]);
+        for word in &words[1..] {
+            command.arg(*word);
+        }
+        command
+            .exec_async(&mut self.redis().await)
+            .await
+            .expect("a good command");
+    }
+
+    pub fn toml(&self) -> String {
+        let tables: Vec<&str> = self.tables.iter().map(String::as_str).collect();
+        let address = format!("address = \"{}\"", self.lab.redis().expect("a Redis").address());
+        let toml = self.lab.config_toml("mysync", &tables);
+        assert!(toml.contains(&address), "{toml}");
+        toml.replace(&address, &format!("{address}\nlayout = \"{}\"", self.layout))
+            + &format!("\n[check]\nsettle_seconds_max = {}\n", self.settle_seconds_max)
+    }
+
+    /// By the library.
+    pub async fn check(&self, options: Options) -> Report {
+        let config = Config::parse(&self.toml(), "mysync.toml").expect("a good configuration");
+        check(&config, &options, &Silent).await.expect("a report")
+    }
+
+    /// By the binary.
+    pub async fn mysync_check(&self, arguments: &[&str]) -> Output {
+        let file = self.file("mysync.toml");
+        std::fs::write(&file, self.toml()).expect("a writable folder");
+        tokio::process::Command::new(env!("CARGO_BIN_EXE_mysync-check"))
+            .arg("--config")
+            .arg(file)
+            .args(arguments)
+            .output()
+            .await
+            .expect("the binary runs")
+    }
+
+    /// A file in the lab's own folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.lab.folder().join(name)
+    }
+}
+
+/// Without a fence: there is no pipeline that it could go through.
+pub fn no_fence() -> Options {
+    Options {
+        fence: false,
+        ..Options::default()
+    }
+}
