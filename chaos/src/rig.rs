@@ -7,7 +7,7 @@
 use crate::drill::{Drill, TargetName};
 use crate::error::{Doing, Error, Result};
 use crate::fault::Surroundings;
-use crate::history::{Begun, Convergence, Record, Recorder, Settled};
+use crate::history::{Begun, Convergence, Ended, Record, Recorder, Settled};
 use crate::observe::{RowObserver, TopicObserver};
 use crate::pipeline::{Pipeline, Role};
 use crate::verdict::{EXAMPLES_MAX, Verdict};
@@ -51,14 +51,36 @@ pub struct Rig {
     _rows: RowObserver,
 }
 
+/// What a rig is set up for.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup<'a> {
+    /// The plan.
+    pub drill: &'a Drill,
+    /// Seed of all that is random.
+    pub seed: u64,
+    /// Where everything of the run is kept; must not hold a run yet.
+    pub folder: &'a Path,
+    /// Tables that are followed besides the workload's, as patterns `<database>.<table>`.
+    pub more_tables: &'a [&'a str],
+}
+
 impl Rig {
-    /// Brings all up for a drill, and its history begins in `folder`.
-    pub async fn set_up(drill: &Drill, seed: u64, folder: &Path) -> Result<Self> {
+    /// Brings all up and begins the history of the run.
+    pub async fn set_up(setup: Setup<'_>) -> Result<Self> {
+        let Setup {
+            drill,
+            seed,
+            folder,
+            more_tables,
+        } = setup;
         let recorder = begin(drill, seed, folder)?;
         let lab = lab(drill, folder).await?;
         let config = folder.join("mysync.toml");
-        std::fs::write(&config, lab.config_toml(PREFIX, &[bank::TABLES]))
-            .doing(|| format!("the configuration file cannot be written: {}", config.display()))?;
+        std::fs::write(
+            &config,
+            lab.config_toml(PREFIX, &[&[bank::TABLES], more_tables].concat()),
+        )
+        .doing(|| format!("the configuration file cannot be written: {}", config.display()))?;
         let primary = lab.primary().doing(|| "the drill's lab has no MySQL".into())?;
         let options = primary.opts(fixtures::mysql::USER, fixtures::mysql::PASSWORD);
         let bank = Bank::create(options, &drill.workload, seed, &recorder).await?;
@@ -159,8 +181,14 @@ impl Rig {
         Ok(())
     }
 
-    /// Ends the processes and removes the servers; the logs stay.
-    pub async fn tear_down(self) -> Result<()> {
+    /// Ends the history, then the processes, and removes the servers; the logs stay. `trouble` says why the run stopped
+    /// early, if it did.
+    pub async fn tear_down(self, trouble: Option<String>) -> Result<()> {
+        self.recorder.append(&Record::Ended(Ended {
+            at_us: self.recorder.now_us(),
+            trouble,
+        }));
+        self.recorder.flush()?;
         let stopped = self.pipeline.stop().await;
         drop(self.pipeline);
         self.lab.down().await.doing(|| "the lab could not be removed".into())?;

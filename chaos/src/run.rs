@@ -4,9 +4,9 @@ use crate::check;
 use crate::drill::{Drill, FaultPlan};
 use crate::error::{Doing, Error, Result};
 use crate::fault::{self, Fault};
-use crate::history::{Ended, History, Phase, PhaseBegun, Record};
+use crate::history::{History, Phase, PhaseBegun, Record};
 use crate::report;
-use crate::rig::Rig;
+use crate::rig::{Rig, Setup};
 use crate::verdict::Judgement;
 use futures::FutureExt;
 use futures::future::try_join_all;
@@ -37,8 +37,14 @@ struct Scheduled {
 /// anything could be observed.
 pub async fn run(request: &Request) -> Result<Judgement> {
     report::progress(&format!("starting the servers of {}", request.drill.name));
+    let setup = Setup {
+        drill: &request.drill,
+        seed: request.seed,
+        folder: &request.run_folder,
+        more_tables: &[],
+    };
     let mut rig = tokio::select! {
-        rig = Rig::set_up(&request.drill, request.seed, &request.run_folder) => rig?,
+        rig = Rig::set_up(setup) => rig?,
         stopped = interrupted() => return Err(stopped),
     };
     let mut faults: Vec<Scheduled> = request
@@ -62,15 +68,8 @@ pub async fn run(request: &Request) -> Result<Judgement> {
             report::progress(&format!("a cure failed: {error}"));
         }
     }
-    let recorder = rig.recorder.clone();
-    let trouble = went.err().map(|error| error.to_string());
-    recorder.append(&Record::Ended(Ended {
-        at_us: recorder.now_us(),
-        trouble,
-    }));
     report::progress("removing the servers");
-    rig.tear_down().await?;
-    recorder.flush()?;
+    rig.tear_down(went.err().map(|error| error.to_string())).await?;
     judge(request)
 }
 

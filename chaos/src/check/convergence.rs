@@ -30,13 +30,12 @@ pub fn check(facts: &Facts<'_>) -> Finding {
 mod tests {
     use super::*;
     use crate::check::example;
-    use crate::history::{Convergence, History};
+    use crate::history::{Convergence, History, Record};
 
     #[test]
     fn follows_the_checker_and_doubts_an_empty_comparison() {
         let said = |verdict, rows, different| {
-            let mut history = History::default();
-            history.convergence = Some(Convergence {
+            let convergence = Convergence {
                 at_us: 1,
                 verdict,
                 rows,
@@ -44,7 +43,8 @@ mod tests {
                 extra: 0,
                 different,
                 examples: vec![],
-            });
+            };
+            let history: History = [Record::Convergence(convergence)].into_iter().collect();
             check(&Facts::of(&history)).verdict
         };
         assert_eq!(said(Verdict::Consistent, 10, 0), Verdict::Consistent);
