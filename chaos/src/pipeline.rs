@@ -70,8 +70,8 @@ struct Shared {
 }
 
 impl Pipeline {
-    /// Nothing runs yet. `config` is the file that both processes get, `folder` takes their logs.
-    pub fn new(config: &Path, folder: &Path, recorder: &Recorder) -> Result<Self> {
+    /// Nothing runs yet. `binary` is what [`binary`] finds, `config` is the file that both processes get, `folder` takes their logs.
+    pub fn new(binary: PathBuf, config: &Path, folder: &Path, recorder: &Recorder) -> Self {
         let shared = Arc::new(Shared {
             recorder: recorder.clone(),
             folder: folder.to_owned(),
@@ -79,13 +79,13 @@ impl Pipeline {
             ended: Mutex::default(),
         });
         let sampler = tokio::spawn(Arc::clone(&shared).sample_for_ever());
-        Ok(Self {
-            binary: binary()?,
+        Self {
+            binary,
             config: config.to_owned(),
             folder: folder.to_owned(),
             shared,
             sampler,
-        })
+        }
     }
 
     /// Starts a process that does not run.
@@ -233,7 +233,7 @@ impl Shared {
 }
 
 /// The binary `mysync` beside this one, or, in a test, beside the folder of the tests.
-fn binary() -> Result<PathBuf> {
+pub fn binary() -> Result<PathBuf> {
     let own = std::env::current_exe().doing(|| "the path of this binary is not known".into())?;
     let folders = own.ancestors().skip(1).take(2);
     let found = folders

@@ -9,7 +9,7 @@ use crate::error::{Doing, Error, Result};
 use crate::fault::Surroundings;
 use crate::history::{Begun, Convergence, Ended, Record, Recorder, Settled};
 use crate::observe::{RowObserver, TopicObserver};
-use crate::pipeline::{Pipeline, Role};
+use crate::pipeline::{self, Pipeline, Role};
 use crate::verdict::{EXAMPLES_MAX, Verdict};
 use crate::workload::bank::{self, Bank};
 use fixtures::Lab;
@@ -73,6 +73,8 @@ impl Rig {
             folder,
             more_tables,
         } = setup;
+        // Before servers are started for nothing.
+        let binary = pipeline::binary()?;
         let recorder = begin(drill, seed, folder)?;
         let lab = lab(drill, folder).await?;
         let config = folder.join("mysync.toml");
@@ -88,7 +90,7 @@ impl Rig {
         let topics = TopicObserver::start(&kafka.bootstrap(), PREFIX, PULSE_TABLE, &recorder)?;
         let url = lab.redis().doing(|| "the drill's lab has no Redis".into())?.url();
         let rows = RowObserver::start(&url, WATCHED_TABLE, bank.watched(WATCHED_ROWS_MAX), &recorder)?;
-        let pipeline = Pipeline::new(&config, folder, &recorder)?;
+        let pipeline = Pipeline::new(binary, &config, folder, &recorder);
         for role in Role::ALL {
             pipeline.start(role)?;
         }
