@@ -209,4 +209,34 @@ mod tests {
             assert_eq!(code(wrong).await, arguments, "{wrong:?}");
         }
     }
+
+    #[tokio::test]
+    async fn recheck_judges_a_stored_run_without_any_server() {
+        use crate::check::example;
+        use crate::history::{Record, Recorder};
+        let verdict_of = async |records: Vec<Record>| {
+            let folder = tempfile::tempdir().unwrap();
+            let recorder = Recorder::create(folder.path()).unwrap();
+            records.iter().for_each(|record| recorder.append(record));
+            recorder.flush().unwrap();
+            let words = ["mysync-drill", "recheck"]
+                .map(OsString::from)
+                .into_iter()
+                .chain([folder.path().into()]);
+            format!("{:?}", main(words).await)
+        };
+        let exit_code = |code| format!("{:?}", ExitCode::from(code));
+        assert_eq!(verdict_of(example::records()).await, exit_code(0));
+        let lost = |record: &Record| !matches!(record, Record::Observed(observed) if observed.offset == 9);
+        assert_eq!(
+            verdict_of(example::records().into_iter().filter(lost).collect()).await,
+            exit_code(1)
+        );
+        let kept = example::records().len() - 1;
+        assert_eq!(
+            verdict_of(example::records().into_iter().take(kept).collect()).await,
+            exit_code(2)
+        );
+        assert_eq!(verdict_of(Vec::new()).await, exit_code(4));
+    }
 }

@@ -66,13 +66,14 @@ impl<'a> Facts<'a> {
         )
     }
 
-    /// The record that makes a row's change visible: its last one, where it has several.
+    /// The record with which a row's change was wholly visible: the latest of its records; none if one is absent.
     #[must_use]
     pub fn shown(&self, row: &'a Row, number: u64) -> Option<&'a Observed> {
-        marks(row, number)
-            .last()
-            .and_then(|mark| self.visible.get(mark))
-            .copied()
+        let shown: Option<Vec<&Observed>> = marks(row, number)
+            .iter()
+            .map(|mark| self.visible.get(mark).copied())
+            .collect();
+        shown?.into_iter().max_by_key(|record| record.at_us)
     }
 }
 

@@ -57,8 +57,8 @@ pub struct Figures {
 pub struct Latency {
     /// The phase.
     pub phase: Phase,
-    /// `mysql-kafka` or `kafka-redis`.
-    pub hop: String,
+    /// Which way.
+    pub hop: Hop,
     /// Changes measured.
     pub count: u64,
     /// Half of them took at most this, ms.
@@ -67,6 +67,16 @@ pub struct Latency {
     pub p99_ms: f64,
     /// The slowest, ms.
     pub max_ms: f64,
+}
+
+/// One part of a change's way, in its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hop {
+    /// From MySQL's acknowledgement to a read-committed consumer.
+    MysqlKafka,
+    /// From there to Redis.
+    KafkaRedis,
 }
 
 impl Figures {
@@ -152,7 +162,7 @@ fn cpu_ms(facts: &Facts<'_>) -> BTreeMap<String, u64> {
 
 fn latencies(facts: &Facts<'_>) -> Vec<Latency> {
     let mut seen_in_kafka: HashMap<(&str, u64, u64), u64> = HashMap::new();
-    let mut measured: BTreeMap<(usize, &str), Vec<u64>> = BTreeMap::new();
+    let mut measured: BTreeMap<(usize, Hop), Vec<u64>> = BTreeMap::new();
     let phases = &facts.history.phases;
     let phase_of = |at_us: u64| phases.iter().rposition(|phase| phase.at_us <= at_us);
     for (mark, record) in &facts.visible {
@@ -164,7 +174,7 @@ fn latencies(facts: &Facts<'_>) -> Vec<Latency> {
         if let (Outcome::Acknowledged, Some(phase)) = (transaction.outcome, phase_of(transaction.end_us)) {
             // The record can be visible before the client has the answer to its COMMIT.
             let took_us = record.at_us.saturating_sub(transaction.end_us);
-            measured.entry((phase, "mysql-kafka")).or_default().push(took_us);
+            measured.entry((phase, Hop::MysqlKafka)).or_default().push(took_us);
         }
     }
     for applied in &facts.history.applied {
@@ -174,7 +184,7 @@ fn latencies(facts: &Facts<'_>) -> Vec<Latency> {
         };
         if let (Some(seen_us), Some(phase)) = (seen_us, phase_of(transaction.end_us)) {
             measured
-                .entry((phase, "kafka-redis"))
+                .entry((phase, Hop::KafkaRedis))
                 .or_default()
                 .push(applied.at_us.saturating_sub(*seen_us));
         }
@@ -186,7 +196,7 @@ fn latencies(facts: &Facts<'_>) -> Vec<Latency> {
             let quantile_ms = |per_mille: usize| took_us[(took_us.len() - 1) * per_mille / 1000] as f64 / 1000.0;
             Latency {
                 phase: phases[phase].phase,
-                hop: hop.into(),
+                hop,
                 count: took_us.len() as u64,
                 p50_ms: quantile_ms(500),
                 p99_ms: quantile_ms(990),

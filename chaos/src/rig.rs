@@ -26,7 +26,7 @@ const PULSE_TABLE: &str = "bank.pulse";
 /// The table whose rows are watched in Redis.
 const WATCHED_TABLE: &str = "bank.account";
 /// Rows watched in Redis.
-const WATCHED_ROWS_MAX: u64 = 100;
+const WATCHED_ROWS_MAX: u64 = 60;
 /// Longest time until the first change comes through.
 const AWAKE_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a pulse is waited for before the next one is written.
@@ -84,7 +84,7 @@ impl Rig {
         )
         .doing(|| format!("the configuration file cannot be written: {}", config.display()))?;
         let primary = lab.primary().doing(|| "the drill's lab has no MySQL".into())?;
-        let options = primary.opts(fixtures::mysql::USER, fixtures::mysql::PASSWORD);
+        let options = primary.opts("root", fixtures::mysql::ROOT_PASSWORD);
         let bank = Bank::create(options, &drill.workload, seed, &recorder).await?;
         let kafka = lab.kafka().doing(|| "the drill's lab has no brokers".into())?;
         let topics = TopicObserver::start(&kafka.bootstrap(), PREFIX, PULSE_TABLE, &recorder)?;

@@ -15,6 +15,11 @@ const FIRST_VERSION: i64 = (1 << 48) | 1;
 
 /// Two accounts are opened, money is moved four times (once in flight at the kill), a transfer moves and is deleted.
 pub(crate) fn history() -> History {
+    records().into_iter().collect()
+}
+
+/// The same as it stands in the file.
+pub(crate) fn records() -> Vec<Record> {
     let mut maker = Maker {
         records: Vec::new(),
         version: FIRST_VERSION,
@@ -61,7 +66,7 @@ pub(crate) fn history() -> History {
     let update = (row("account", Write::Update { key: 1 }), Some(60));
     maker.transaction(8, 15_000_000, 15_020_000, &[update]);
     maker.end();
-    maker.records.into_iter().collect()
+    maker.records
 }
 
 fn row(table: &str, write: Write) -> Row {

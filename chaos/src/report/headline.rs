@@ -1,6 +1,6 @@
 //! The verdict of a run on one screen: the word, the figures, what is wrong, and how to run it again.
 
-use crate::figures::{Figures, Latency};
+use crate::figures::{Figures, Hop, Latency};
 use crate::history::Phase;
 use crate::verdict::{Judgement, Verdict};
 use anstyle::{AnsiColor, Style};
@@ -106,7 +106,7 @@ fn latencies(text: &mut String, latencies: &[Latency]) {
             p99_ms,
             max_ms,
         } = latency;
-        let (phase, count) = (phase_word(*phase), thousands(*count));
+        let (hop, phase, count) = (hop_word(*hop), phase_word(*phase), thousands(*count));
         let _ = writeln!(
             text,
             "  {hop:14} {phase:8} {count:>9} {p50_ms:>10.1} {p99_ms:>10.1} {max_ms:>10.1}"
@@ -156,6 +156,13 @@ fn phase_word(phase: Phase) -> &'static str {
         Phase::During => "during",
         Phase::After => "after",
         Phase::Settle => "settle",
+    }
+}
+
+fn hop_word(hop: Hop) -> &'static str {
+    match hop {
+        Hop::MysqlKafka => "MySQL -> Kafka",
+        Hop::KafkaRedis => "Kafka -> Redis",
     }
 }
 
