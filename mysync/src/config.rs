@@ -123,6 +123,33 @@ pub struct Reader {
     pub commit_changes_max: usize,
     /// Start in spite of settings that can lose changes. Logged, and for trials only.
     pub allow_unsafe: bool,
+    /// Where a reader without a checkpoint begins.
+    pub start: Start,
+    /// What to do at a statement that changes stored rows of a followed table without row events.
+    pub on_ddl: OnDdl,
+}
+
+/// Where a reader without a checkpoint begins.
+#[derive(Debug, Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    /// With the oldest binlog file that the server still has.
+    #[default]
+    Oldest,
+    /// With what is written from now on.
+    Newest,
+}
+
+/// What to do at a statement that changes stored rows of a followed table without row events: TRUNCATE, DROP, RENAME and
+/// most of ALTER TABLE.
+#[derive(Debug, Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDdl {
+    /// Stop, so that a person can bring the stores up to date.
+    #[default]
+    Stop,
+    /// Log it and go on; the stores keep what they have.
+    Ignore,
 }
 
 /// Section `[writer]`.
@@ -188,6 +215,8 @@ impl Default for Reader {
             commit_interval_ms: 50,
             commit_changes_max: 10_000,
             allow_unsafe: false,
+            start: Start::Oldest,
+            on_ddl: OnDdl::Stop,
         }
     }
 }

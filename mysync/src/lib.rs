@@ -13,9 +13,14 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod decode;
+pub mod encode;
 pub mod error;
 pub mod queue;
+pub mod reader;
 pub mod source;
+pub mod stop;
 pub mod tables;
 pub mod target;
+pub mod usage;
 pub mod version;

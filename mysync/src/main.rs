@@ -1,2 +1,7 @@
 //! The binary `mysync`.
-fn main() {}
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -34,6 +34,18 @@ impl TableFilter {
             .iter()
             .any(|pattern| matches(pattern.as_bytes(), name.as_bytes()))
     }
+
+    /// Like [`TableFilter::follows`]; an empty table stands for all tables of the database.
+    #[must_use]
+    pub fn follows_any(&self, database: &str, table: &str) -> bool {
+        if !table.is_empty() {
+            return self.follows(database, table);
+        }
+        let databases = self.patterns.iter().filter_map(|pattern| pattern.split('.').next());
+        databases
+            .chain([INTERNAL_DATABASE])
+            .any(|pattern| matches(pattern.as_bytes(), database.as_bytes()))
+    }
 }
 
 /// `*` matches any run of bytes, `?` one byte, everything else itself. Linear in practice: only the last `*` is retried.

@@ -38,18 +38,20 @@ fn search(queue: &KafkaQueue) -> Result<Option<Checkpoint>> {
         .map_err(|error| sort(&error, "cannot make a Kafka consumer"))?;
     let watermarks = consumer.fetch_watermarks(&topic, 0, ANSWER_TIMEOUT);
     let (low, high) = watermarks.map_err(|error| sort(&error, format!("cannot read the ends of topic {topic}")))?;
+    if low == high {
+        return Ok(None);
+    }
     let mut window = FIRST_WINDOW;
-    while low < high {
+    loop {
         let from = low.max(high - window);
         if let Some(found) = read(queue, &consumer, &topic, from)? {
             return Checkpoint::decode(&found).map(Some);
         }
         if from == low {
-            break;
+            return Ok(None);
         }
         window = window.saturating_mul(8);
     }
-    Ok(None)
 }
 
 /// The last record of this reader's name between `from` and the end.

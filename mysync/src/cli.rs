@@ -1,0 +1,146 @@
+//! The command line: arguments as parsed, and one file a command.
+
+mod config;
+mod reader;
+mod sibling;
+
+use clap::{Args, Parser, Subcommand};
+use mysync::error::Error;
+use mysync::stop::{Stop, channel};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Keeps Redis equal to MySQL in real time, through Kafka, and proves it.
+#[derive(Debug, Parser)]
+#[command(name = "mysync", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  mysync config template > mysync.toml   a commented configuration
+  mysync config check                    is it right, and are all servers there?
+  mysync reader                          follow MySQL's binlog, publish to Kafka
+  mysync writer redis                    apply the changes to Redis
+  mysync check                           compare MySQL with Redis, row by row
+  mysync lab up                          servers in containers, to play with
+  mysync drill run kill-partition-leader kill a broker under load, and prove that nothing is lost
+
+Exit codes: 0 done or consistent, 1 inconsistent, 2 unknown, 3 wrong arguments or configuration, 4 stopped by an error";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Follow MySQL's binlog and publish each change to Kafka, exactly once
+    Reader(Run),
+    /// Apply the changes in Kafka to a target, in strict order
+    Writer {
+        /// The target
+        #[command(subcommand)]
+        target: WriterTarget,
+    },
+    /// Show a commented configuration, or check one
+    Config {
+        #[command(subcommand)]
+        action: config::Action,
+    },
+    /// Compare MySQL with a target, row by row (runs mysync-check)
+    #[command(disable_help_flag = true)]
+    Check(sibling::Arguments),
+    /// Run a drill (runs mysync-drill)
+    #[command(disable_help_flag = true)]
+    Drill(sibling::Arguments),
+    /// Keep servers in containers (runs mysync-lab)
+    #[command(disable_help_flag = true)]
+    Lab(sibling::Arguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum WriterTarget {
+    /// Redis 6 or later, or Valkey
+    Redis(Run),
+}
+
+/// What a long-running command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The configuration file
+    #[arg(long, default_value = "mysync.toml", value_name = "FILE")]
+    pub(crate) config: PathBuf,
+    /// End when all that was there at the start is done, and print figures
+    #[arg(long)]
+    pub(crate) until_caught_up: bool,
+}
+
+/// Parses the arguments and runs the command.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            error.print().ok();
+            return ExitCode::from(if error.use_stderr() { 3 } else { 0 });
+        }
+    };
+    log();
+    let done = match cli.command {
+        Command::Reader(run) => on_runtime(reader::run(run)),
+        Command::Writer {
+            target: WriterTarget::Redis(_),
+        } => Ok(ExitCode::SUCCESS),
+        Command::Config { action } => on_runtime(config::run(action)),
+        Command::Check(arguments) => sibling::run("mysync-check", &arguments),
+        Command::Drill(arguments) => sibling::run("mysync-drill", &arguments),
+        Command::Lab(arguments) => sibling::run("mysync-lab", &arguments),
+    };
+    done.unwrap_or_else(|error| {
+        say_error(&error);
+        error.exit_code()
+    })
+}
+
+fn on_runtime(command: impl Future<Output = Result<ExitCode, Error>>) -> Result<ExitCode, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Error::definite("cannot start the runtime").detail(error))?;
+    let done = runtime.block_on(command);
+    // A blocking call to a server that is down must not keep a finished process.
+    runtime.shutdown_background();
+    done
+}
+
+/// Structured lines on standard error; `MYSYNC_LOG` takes tracing's filter syntax.
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MYSYNC_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("mysync=info,warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+}
+
+/// Ctrl-C and SIGTERM ask the command to end in good order.
+pub(crate) fn stop_on_signal() -> Stop {
+    let (sender, stop) = channel();
+    tokio::spawn(async move {
+        let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else {
+            return;
+        };
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        sender.stop();
+    });
+    stop
+}
+
+#[allow(clippy::print_stderr)] // The last word of a command that failed.
+fn say_error(error: &Error) {
+    eprintln!("error: {error}");
+}
+
+/// Prints a line of results.
+#[allow(clippy::print_stdout)]
+pub(crate) fn say(text: impl std::fmt::Display) {
+    println!("{text}");
+}

@@ -1,0 +1,74 @@
+//! `mysync config template` and `mysync config check`.
+
+use super::say;
+use clap::Subcommand;
+use mysync::config::{self, Config, TEMPLATE};
+use mysync::error::{Error, Result};
+use mysync::queue::kafka::KafkaQueue;
+use mysync::source::Source;
+use mysync::source::mysql::MySqlSource;
+use mysync::source::preflight::{self, Check};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Action {
+    /// Print a commented configuration
+    Template,
+    /// Check a configuration, and every server that it names
+    Check {
+        /// The configuration file
+        #[arg(long, default_value = "mysync.toml", value_name = "FILE")]
+        config: PathBuf,
+    },
+}
+
+pub(super) async fn run(action: Action) -> Result<ExitCode> {
+    match action {
+        Action::Template => {
+            say(TEMPLATE.trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
+        Action::Check { config } => {
+            let name = config.display().to_string();
+            check(&config::load(&config)?, &name).await
+        }
+    }
+}
+
+async fn check(config: &Config, name: &str) -> Result<ExitCode> {
+    let at = |key: &'static str| move |error: Error| unreachable_at(error, name, key);
+    let mut checks = MySqlSource::new(config)
+        .preflight()
+        .await
+        .map_err(at("source.servers"))?;
+    print("MySQL", &checks);
+    let kafka = KafkaQueue::new(config).preflight().await.map_err(at("kafka.brokers"))?;
+    print("Kafka", &kafka);
+    checks.extend(kafka);
+    if config.writer.redis.is_some() {}
+    preflight::require(&checks, config.reader.allow_unsafe)
+        .map_err(|error| error.detail(format!("checked with {name}")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(server: &str, checks: &[Check]) {
+    for check in checks {
+        let word = if check.holds { "ok   " } else { "WRONG" };
+        say(format!(
+            "{word} {server} {}: {} (expected {})",
+            check.name, check.actual, check.expected
+        ));
+    }
+}
+
+/// A server that cannot be used is an error of the key that names it.
+fn unreachable_at(error: Error, name: &str, key: &str) -> Error {
+    let hint = error
+        .hint
+        .clone()
+        .unwrap_or_else(|| "start the server, or correct the key".to_owned());
+    let mut located = Error::configuration(format!("{name}: key {key}: {}", error.what)).hint(hint);
+    located.detail = error.detail;
+    located
+}

@@ -1,0 +1,157 @@
+//! The reader: follows a source's binlog and publishes each change exactly once.
+//!
+//! # Progress
+//! The reader takes events in order ([`tracker`]), encodes rows into a batch, and hands batches to the publisher. A Kafka
+//! transaction holds whole MySQL transactions and ends with the checkpoint. It is committed as soon as the stream has
+//! nothing more at hand, or after `commit_interval_ms`, or after `commit_changes_max` changes, whichever is first; while
+//! one commit is on its way the next transaction grows, so that many small MySQL transactions share one commit under
+//! load and a lonely one does not wait.
+//!
+//! # Resumption
+//! There is one way back from every transient error: drop the source's stream and the publisher, open a new publisher
+//! (which settles the outcome of what was open), and go on from the checkpoint that it finds. `kill -9` and restart is
+//! the same way. Versions are part of the checkpoint, so a change that is published again, since its first copy was
+//! aborted, gets the version that it had.
+//!
+//! # Errors
+//! Definite ones name the binlog file and position. Nothing is skipped: an event that is not understood, or a statement
+//! that changes rows without row events, stops the reader.
+
+mod ddl;
+mod session;
+mod tracker;
+
+pub use ddl::{Statement, classify};
+
+use crate::config::{Config, OnDdl, Start};
+use crate::error::{Error, Result};
+use crate::queue::Queue;
+use crate::source::Source;
+use crate::stop::Stop;
+use crate::usage;
+use session::Session;
+use std::time::{Duration, Instant};
+
+/// Waits between attempts after transient errors: doubled from the first to the last.
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+const BACKOFF_LAST: Duration = Duration::from_secs(5);
+
+/// How the reader runs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Topics are `<prefix>.<database>.<table>`; also in each envelope's source block.
+    pub prefix: String,
+    /// Longest wait of a change for its commit while more changes come.
+    pub commit_interval: Duration,
+    /// Changes after which a Kafka transaction is committed.
+    pub commit_changes_max: usize,
+    /// Where to begin without a checkpoint.
+    pub start: Start,
+    /// What to do at a statement that changes rows without row events.
+    pub on_ddl: OnDdl,
+    /// End when all that the source had at the start is published.
+    pub until_caught_up: bool,
+}
+
+impl Options {
+    /// Takes the options from a configuration.
+    #[must_use]
+    pub fn new(config: &Config, until_caught_up: bool) -> Self {
+        Self {
+            prefix: config.kafka.prefix.clone(),
+            commit_interval: Duration::from_millis(config.reader.commit_interval_ms),
+            commit_changes_max: config.reader.commit_changes_max,
+            start: config.reader.start,
+            on_ddl: config.reader.on_ddl,
+            until_caught_up,
+        }
+    }
+}
+
+/// What a reader did.
+#[derive(Debug, Clone, Default)]
+pub struct Summary {
+    /// Row changes whose Kafka transaction was committed.
+    pub changes: u64,
+    /// MySQL transactions that were committed with them.
+    pub transactions: u64,
+    /// Kafka transactions.
+    pub commits: u64,
+    /// Bytes of binlog events that were read.
+    pub binlog_bytes: u64,
+    /// Times that the reader went back to the checkpoint after a transient error.
+    pub resumptions: u64,
+    /// Seconds from the first event to the end.
+    pub seconds: f64,
+    /// CPU seconds of the process.
+    pub cpu_seconds: f64,
+    /// Peak resident memory of the process, MB.
+    pub resident_mb_max: u64,
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        #[allow(clippy::cast_precision_loss)] // figures for people
+        let rows_per_second = self.changes as f64 / self.seconds.max(0.001);
+        #[allow(clippy::cast_precision_loss)]
+        let megabytes_per_second = self.binlog_bytes as f64 / 1e6 / self.seconds.max(0.001);
+        write!(
+            formatter,
+            "read {} changes in {} transactions, {:.2} s: {rows_per_second:.0} rows/s, {megabytes_per_second:.1} MB/s of binlog, \
+             {:.2} CPU s, peak {} MB, {} commits, {} resumptions",
+            self.changes,
+            self.transactions,
+            self.seconds,
+            self.cpu_seconds,
+            self.resident_mb_max,
+            self.commits,
+            self.resumptions
+        )
+    }
+}
+
+/// Runs until it is asked to stop, is caught up, or meets a definite error.
+pub async fn run<S: Source, Q: Queue>(
+    source: &mut S,
+    queue: &Q,
+    filter: &crate::tables::TableFilter,
+    keys: &std::collections::BTreeMap<String, Vec<String>>,
+    options: &Options,
+    mut stop: Stop,
+) -> Result<Summary> {
+    let mut summary = Summary::default();
+    let begun = Instant::now();
+    let mut backoff = BACKOFF_FIRST;
+    loop {
+        let changes_before = summary.changes;
+        let ended = match Session::open(source, queue, filter, keys, options, &mut summary, stop.clone()).await {
+            Ok(mut session) => session.run().await,
+            Err(error) => Err(error),
+        };
+        match ended {
+            Ok(()) => break,
+            Err(error) if error.is_transient() => {
+                if summary.changes > changes_before {
+                    backoff = BACKOFF_FIRST;
+                }
+                tracing::warn!(retry_in_ms = backoff.as_millis(), "{}", one_line(&error));
+                summary.resumptions += 1;
+            }
+            Err(error) => return Err(error),
+        }
+        tokio::select! {
+            () = stop.stopped() => break,
+            () = tokio::time::sleep(backoff) => backoff = (backoff * 2).min(BACKOFF_LAST),
+        }
+    }
+    if summary.seconds == 0.0 {
+        summary.seconds = begun.elapsed().as_secs_f64();
+    }
+    summary.cpu_seconds = usage::cpu_seconds();
+    summary.resident_mb_max = usage::resident_mb_max();
+    Ok(summary)
+}
+
+fn one_line(error: &Error) -> String {
+    error.to_string().replace("\n  ", "; ")
+}

@@ -1,0 +1,382 @@
+//! One life of a reader between two transient errors: from a checkpoint to an error or the end.
+
+use super::tracker::{Meaning, Tracker};
+use super::{Options, Summary};
+use crate::checkpoint::{Checkpoint, Position};
+use crate::config::Start;
+use crate::decode::{Body, Event, Format, RowsEvent, TableMap, TableMapEvent};
+use crate::encode::{EventPlace, Frame, TableEncoder, refuse};
+use crate::error::{Error, Result};
+use crate::queue::{Batch, Publisher, Queue};
+use crate::source::Source;
+use crate::stop::Stop;
+use crate::tables::TableFilter;
+use crate::version::Version;
+use futures::FutureExt;
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Bytes after which a batch is handed to the publisher, whatever else.
+const BATCH_BYTES: usize = 512 << 10;
+
+/// How long the position may run ahead of the checkpoint while no followed table changes.
+const IDLE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long a reader that was asked to stop waits for its last commit.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+
+pub(super) struct Session<'r, S: Source, P: Publisher> {
+    source: &'r mut S,
+    publisher: P,
+    context: Context<'r>,
+    stop: Stop,
+    summary: &'r mut Summary,
+    /// Where `until_caught_up` ends.
+    target: Option<Position>,
+    progress: Progress,
+    commit_on_its_way: Option<Counts>,
+    committed_at: Instant,
+}
+
+/// What stays the same for a session.
+struct Context<'r> {
+    filter: &'r TableFilter,
+    keys: &'r BTreeMap<String, Vec<String>>,
+    options: &'r Options,
+}
+
+/// What has been read and not yet committed, and what is needed to read on.
+struct Progress {
+    tracker: Tracker,
+    format: Format,
+    tables: HashMap<u64, Table>,
+    next_version: Version,
+    batch: Batch,
+    frame: Frame,
+    open: Counts,
+    open_since: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    changes: u64,
+    transactions: u64,
+}
+
+/// A table that a Table_map introduced; without an encoder if it is not followed.
+struct Table {
+    map: TableMap,
+    encoder: Option<TableEncoder>,
+}
+
+impl<'r, S: Source, P: Publisher> Session<'r, S, P> {
+    /// Fences other readers, finds the checkpoint and starts the stream there.
+    pub(super) async fn open<Q: Queue<Publisher = P>>(
+        source: &'r mut S,
+        queue: &Q,
+        filter: &'r TableFilter,
+        keys: &'r BTreeMap<String, Vec<String>>,
+        options: &'r Options,
+        summary: &'r mut Summary,
+        stop: Stop,
+    ) -> Result<Self> {
+        let (publisher, checkpoint) = queue.publisher().await?;
+        let found = checkpoint.is_some();
+        let checkpoint = match checkpoint {
+            Some(checkpoint) => checkpoint,
+            None => {
+                let position = match options.start {
+                    Start::Oldest => source.oldest().await?,
+                    Start::Newest => source.newest().await?,
+                };
+                Checkpoint {
+                    position,
+                    next_version: Version::FIRST,
+                }
+            }
+        };
+        let target = if options.until_caught_up {
+            Some(source.newest().await?)
+        } else {
+            None
+        };
+        source.start(&checkpoint.position).await?;
+        let position = &checkpoint.position;
+        tracing::info!(
+            file = position.file,
+            offset = position.offset,
+            gtid_set = position.gtid_set,
+            from_checkpoint = found,
+            "reading"
+        );
+        let progress = Progress {
+            tracker: Tracker::new(checkpoint.position)?,
+            format: Format::default(),
+            tables: HashMap::new(),
+            next_version: checkpoint.next_version,
+            batch: Batch::default(),
+            frame: Frame::default(),
+            open: Counts::default(),
+            open_since: None,
+        };
+        let context = Context { filter, keys, options };
+        let committed_at = Instant::now();
+        Ok(Self {
+            source,
+            publisher,
+            context,
+            stop,
+            summary,
+            target,
+            progress,
+            commit_on_its_way: None,
+            committed_at,
+        })
+    }
+
+    /// Reads until it is asked to stop or is caught up.
+    pub(super) async fn run(&mut self) -> Result<()> {
+        let begun = Instant::now();
+        // A reader without a checkpoint sets one before anything else, so that a restart finds the same beginning.
+        self.commit().await?;
+        while !self.stop.is_stopped() && !self.is_caught_up() {
+            self.take_outcome_at_hand()?;
+            if self.is_commit_due() {
+                self.commit().await?;
+            }
+            self.step().await?;
+        }
+        self.finish().await?;
+        self.summary.seconds += begun.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    /// Takes one event, or does what can be done while there is none.
+    async fn step(&mut self) -> Result<()> {
+        if let Some(event) = self.source.next().now_or_never() {
+            return self
+                .progress
+                .take(event?, &self.context, &mut self.publisher, self.summary)
+                .await;
+        }
+        // Events may have reached the socket already: the runtime has to look before the stream counts as idle.
+        tokio::task::yield_now().await;
+        if let Some(event) = self.source.next().now_or_never() {
+            return self
+                .progress
+                .take(event?, &self.context, &mut self.publisher, self.summary)
+                .await;
+        }
+        let is_commit_possible = self.progress.is_commit_possible() && self.commit_on_its_way.is_none();
+        if is_commit_possible && self.progress.open.changes > 0 {
+            return self.commit().await;
+        }
+        let is_checkpoint_due = is_commit_possible && self.progress.open.transactions > 0;
+        let checkpoint_at = tokio::time::Instant::from_std(self.committed_at + IDLE_CHECKPOINT_INTERVAL);
+        tokio::select! {
+            outcome = self.publisher.committed(), if self.commit_on_its_way.is_some() => {
+                outcome?;
+                self.note_committed();
+                Ok(())
+            }
+            event = self.source.next() => {
+                self.progress.take(event?, &self.context, &mut self.publisher, self.summary).await
+            }
+            () = tokio::time::sleep_until(checkpoint_at), if is_checkpoint_due => self.commit().await,
+            () = self.stop.stopped() => Ok(()),
+        }
+    }
+
+    fn is_caught_up(&self) -> bool {
+        let reached = |target| self.progress.tracker.at_boundary() && self.progress.tracker.has_reached(target);
+        self.target.as_ref().is_some_and(reached)
+    }
+
+    fn is_commit_due(&self) -> bool {
+        let (progress, options) = (&self.progress, self.context.options);
+        self.commit_on_its_way.is_none()
+            && progress.is_commit_possible()
+            && (progress.open.changes >= options.commit_changes_max as u64
+                || progress
+                    .open_since
+                    .is_some_and(|since| since.elapsed() >= options.commit_interval)
+                || (progress.open.transactions > 0 && self.committed_at.elapsed() >= IDLE_CHECKPOINT_INTERVAL))
+    }
+
+    fn take_outcome_at_hand(&mut self) -> Result<()> {
+        if self.commit_on_its_way.is_some()
+            && let Some(outcome) = self.publisher.committed().now_or_never()
+        {
+            outcome?;
+            self.note_committed();
+        }
+        Ok(())
+    }
+
+    fn note_committed(&mut self) {
+        let counts = self.commit_on_its_way.take().unwrap_or_default();
+        self.summary.changes += counts.changes;
+        self.summary.transactions += counts.transactions;
+        self.summary.commits += 1;
+        self.committed_at = Instant::now();
+    }
+
+    async fn send(&mut self) -> Result<()> {
+        if self.progress.batch.is_empty() {
+            return Ok(());
+        }
+        let batch = std::mem::take(&mut self.progress.batch);
+        self.progress.batch = self.publisher.send(batch).await?;
+        Ok(())
+    }
+
+    async fn commit(&mut self) -> Result<()> {
+        debug_assert!(
+            self.progress.is_commit_possible(),
+            "a MySQL transaction is never committed in part"
+        );
+        debug_assert!(self.commit_on_its_way.is_none(), "one commit at a time");
+        self.send().await?;
+        let checkpoint = Checkpoint {
+            position: self.progress.tracker.position(),
+            next_version: self.progress.next_version,
+        };
+        self.publisher.commit(checkpoint).await?;
+        self.commit_on_its_way = Some(std::mem::take(&mut self.progress.open));
+        self.progress.open_since = None;
+        Ok(())
+    }
+
+    /// Commits what is complete. An open MySQL transaction is left to the next reader: its records are aborted.
+    async fn finish(&mut self) -> Result<()> {
+        let last = async {
+            if self.commit_on_its_way.is_some() {
+                self.publisher.committed().await?;
+                self.note_committed();
+            }
+            if self.progress.is_commit_possible() && self.progress.open.transactions > 0 {
+                self.commit().await?;
+                self.publisher.committed().await?;
+                self.note_committed();
+            }
+            Ok(())
+        };
+        match tokio::time::timeout(STOP_TIMEOUT, last).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                tracing::warn!("stopped before the last commit was answered; the next start settles it");
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Progress {
+    fn is_commit_possible(&self) -> bool {
+        self.tracker.at_boundary()
+    }
+
+    async fn take<P: Publisher>(
+        &mut self,
+        bytes: &[u8],
+        context: &Context<'_>,
+        publisher: &mut P,
+        summary: &mut Summary,
+    ) -> Result<()> {
+        summary.binlog_bytes += bytes.len() as u64;
+        let event = Event::parse(bytes, &mut self.format).map_err(|error| self.tracker.locate(refuse(error)))?;
+        let taken = self.tracker.take(&event, context.filter, context.options.on_ddl);
+        let meaning = taken.map_err(|error| self.tracker.locate(error))?;
+        match (&event.body, meaning) {
+            (Body::TableMap(table_map), _) => {
+                let known = self.introduce(table_map, context, publisher).await;
+                known.map_err(|error| self.tracker.locate(error))?;
+            }
+            (Body::Rows(rows), _) => {
+                let encoded = self.encode(&event, rows, publisher).await;
+                encoded.map_err(|error| self.tracker.locate(error))?;
+            }
+            (_, Meaning::TransactionEnd) => self.open.transactions += 1,
+            (_, Meaning::NewFile) => self.tables.clear(),
+            (_, Meaning::Nothing) => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a Table_map, unless it says what is known already.
+    async fn introduce<P: Publisher>(
+        &mut self,
+        event: &TableMapEvent<'_>,
+        context: &Context<'_>,
+        publisher: &mut P,
+    ) -> Result<()> {
+        if self
+            .tables
+            .get(&event.table_id)
+            .is_some_and(|table| event.is_source_of(&table.map))
+        {
+            return Ok(());
+        }
+        let map = event.table_map().map_err(refuse)?;
+        let encoder = if context.filter.follows(&map.database, &map.table) {
+            let topic = publisher.declare(&map.database, &map.table).await?;
+            let configured = context.keys.get(&format!("{}.{}", map.database, map.table));
+            Some(TableEncoder::new(
+                &map,
+                &context.options.prefix,
+                topic,
+                configured.map(Vec::as_slice),
+            )?)
+        } else {
+            None
+        };
+        self.tables.insert(event.table_id, Table { map, encoder });
+        Ok(())
+    }
+
+    async fn encode<P: Publisher>(&mut self, event: &Event<'_>, rows: &RowsEvent<'_>, publisher: &mut P) -> Result<()> {
+        let Some(table) = self.tables.get_mut(&rows.table_id) else {
+            return Err(Error::definite(format!(
+                "rows of a table that no Table_map introduced: id {}",
+                rows.table_id
+            ))
+            .hint("this is a defect: please report it with the events around"));
+        };
+        let Some(encoder) = &mut table.encoder else {
+            return Ok(());
+        };
+        let (file, file_number, offset) = self.tracker.place();
+        let place = EventPlace {
+            timestamp_s: event.header.timestamp_seconds,
+            server_id: event.header.server_id,
+            gtid: self.tracker.gtid_text(),
+            file,
+            file_number,
+            offset,
+            read_ms: now_ms(),
+        };
+        encoder.frame(&place, &mut self.frame);
+        for (row, change) in (0..).zip(rows.rows(&table.map).map_err(refuse)?) {
+            encoder.encode(
+                &change.map_err(refuse)?,
+                row,
+                &self.frame,
+                self.next_version,
+                &mut self.batch,
+            )?;
+            self.next_version = self.next_version.next()?;
+            self.open.changes += 1;
+            if self.batch.bytes_len() >= BATCH_BYTES {
+                let batch = std::mem::take(&mut self.batch);
+                self.batch = publisher.send(batch).await?;
+            }
+        }
+        self.open_since.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,328 @@
+//! Where the stream stands, and what each event means for it. No I/O, no rows: only places and transaction boundaries.
+
+use super::ddl::{self, Statement};
+use crate::checkpoint::Position;
+use crate::config::OnDdl;
+use crate::decode::{Body, Event, Header, Query};
+use crate::error::{Error, Result};
+use crate::source::gtid_set::GtidSet;
+use crate::tables::TableFilter;
+use std::fmt::Write;
+
+/// Offsets in event headers have 32 bits; a file can be larger by its last transaction.
+const OFFSET_WRAP: u64 = 1 << 32;
+
+const XA_HINT: &str = "XA transactions are not supported: use plain transactions on followed tables";
+const TEXT_HINT: &str =
+    "some session set binlog_format to STATEMENT or MIXED: SET PERSIST binlog_format = ROW, and load the table anew";
+
+/// Characters of a statement that an error quotes.
+const QUOTED_CHARACTERS_MAX: usize = 200;
+
+/// What an event means, rows and table maps aside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// Nothing that the caller has to act on.
+    Nothing,
+    /// A MySQL transaction is complete: the position has moved to its end.
+    TransactionEnd,
+    /// Table ids are void: another file begins.
+    NewFile,
+}
+
+/// The place in the stream.
+#[derive(Debug)]
+pub(super) struct Tracker {
+    /// The end of the last complete transaction.
+    position: Position,
+    gtid_set: Option<GtidSet>,
+    /// The file that is being read, and the end of the last event.
+    file: String,
+    file_number: u64,
+    offset: u64,
+    file_born_s: u32,
+    /// The birth time that the file at the start must have.
+    file_born_expected_s: Option<u32>,
+    /// The open transaction's GTID, in the parts and as text; empty without.
+    gtid: (String, String, u64),
+    gtid_text: String,
+    in_transaction: bool,
+    rows_in_transaction: bool,
+}
+
+impl Tracker {
+    /// Begins at a position that the source was started at.
+    pub(super) fn new(position: Position) -> Result<Self> {
+        let gtid_set = position.gtid_set.as_deref().map(str::parse::<GtidSet>).transpose()?;
+        let by_file = gtid_set.is_none() && position.file_born_s != 0;
+        Ok(Self {
+            file: position.file.clone(),
+            file_number: file_number(&position.file),
+            offset: position.offset,
+            file_born_s: position.file_born_s,
+            file_born_expected_s: by_file.then_some(position.file_born_s),
+            gtid_set,
+            gtid: (String::new(), String::new(), 0),
+            gtid_text: String::new(),
+            in_transaction: false,
+            rows_in_transaction: false,
+            position,
+        })
+    }
+
+    /// The end of the last complete transaction.
+    pub(super) fn position(&self) -> Position {
+        let mut position = self.position.clone();
+        position.gtid_set = self.gtid_set.as_ref().map(GtidSet::to_string);
+        position
+    }
+
+    /// Whether no transaction is open.
+    pub(super) fn at_boundary(&self) -> bool {
+        !self.in_transaction && self.gtid_text.is_empty()
+    }
+
+    /// Whether the position is at or behind another one of the same server.
+    pub(super) fn has_reached(&self, other: &Position) -> bool {
+        let here = (file_number(&self.position.file), self.position.offset);
+        here >= (file_number(&other.file), other.offset)
+    }
+
+    /// The open transaction's GTID as text; empty without.
+    pub(super) fn gtid_text(&self) -> &str {
+        &self.gtid_text
+    }
+
+    /// The file that is being read, its number and the end of the last event.
+    pub(super) fn place(&self) -> (&str, u64, u64) {
+        (&self.file, self.file_number, self.offset)
+    }
+
+    /// Adds the place of the event at hand to an error.
+    pub(super) fn locate(&self, error: Error) -> Error {
+        error.detail(format!("at {}:{}", self.file, self.offset))
+    }
+
+    /// Takes an event. Rows and table maps only move the offset.
+    pub(super) fn take(&mut self, event: &Event<'_>, filter: &TableFilter, on_ddl: OnDdl) -> Result<Meaning> {
+        self.advance(&event.header);
+        match &event.body {
+            Body::Rotate { position, file } => {
+                self.rotate(file, *position);
+                return Ok(Meaning::NewFile);
+            }
+            Body::FormatDescription(_) => self.born(event.header.timestamp_seconds)?,
+            Body::Gtid(gtid) => {
+                self.require_no_transaction("a GTID")?;
+                self.gtid_text.clear();
+                if !gtid.anonymous {
+                    self.gtid = (gtid.source.to_string(), gtid.tag.to_owned(), gtid.number);
+                    let separator = if gtid.tag.is_empty() { "" } else { ":" };
+                    write!(self.gtid_text, "{}{separator}{}:{}", gtid.source, gtid.tag, gtid.number).ok();
+                }
+            }
+            Body::Query(query) => return self.query(query, filter, on_ddl),
+            Body::Xid(_) => return Ok(self.end()),
+            Body::Rows(_) => {
+                if !self.in_transaction {
+                    return Err(Error::definite("rows outside of a transaction")
+                        .hint("this is a defect: please report it with the events around"));
+                }
+                self.rows_in_transaction = true;
+            }
+            Body::TableMap(_)
+            | Body::RowsQuery(_)
+            | Body::Heartbeat { .. }
+            | Body::PreviousGtids(_)
+            | Body::GroupReplication
+            | Body::Stop => {}
+            other => return refuse(other, &event.header),
+        }
+        Ok(Meaning::Nothing)
+    }
+
+    /// Heartbeats and artificial events carry no place of their own.
+    fn advance(&mut self, header: &Header) {
+        if header.next_position == 0 || header.is_artificial() || matches!(header.event_type.0, 27 | 41) {
+            return;
+        }
+        let next = (self.offset & !(OFFSET_WRAP - 1)) | u64::from(header.next_position);
+        self.offset = if next < self.offset { next + OFFSET_WRAP } else { next };
+    }
+
+    fn rotate(&mut self, file: &str, offset: u64) {
+        if self.file != file {
+            self.file.clear();
+            self.file.push_str(file);
+            self.file_number = file_number(file);
+            self.file_born_s = 0;
+            self.file_born_expected_s = None;
+        }
+        self.offset = offset;
+        if self.at_boundary() {
+            self.remember();
+        }
+    }
+
+    fn born(&mut self, born_s: u32) -> Result<()> {
+        if let Some(expected_s) = self.file_born_expected_s.take()
+            && expected_s != born_s
+        {
+            return Err(Error::definite(format!(
+                "the binlog file is not the one that the checkpoint was taken in: {}",
+                self.file
+            ))
+            .detail(format!(
+                "begun at {born_s} instead of {expected_s}, seconds since 1970: the server was reset or rebuilt"
+            ))
+            .hint("load the tables anew under a new kafka.prefix and reader.name"));
+        }
+        self.file_born_s = born_s;
+        if self.at_boundary() {
+            self.remember();
+        }
+        Ok(())
+    }
+
+    fn query(&mut self, query: &Query<'_>, filter: &TableFilter, on_ddl: OnDdl) -> Result<Meaning> {
+        if query.text == b"BEGIN" {
+            // The common case by far, spared the look at the statement.
+            return self.begin();
+        }
+        let text = String::from_utf8_lossy(query.text);
+        let refuse = |what: &str, hint: &str| Error::definite(what).detail(shorten(&text)).hint(hint);
+        match ddl::classify(&text, query.schema) {
+            Statement::Begin => self.begin(),
+            Statement::Commit => Ok(self.end()),
+            Statement::Savepoint => Ok(Meaning::Nothing),
+            Statement::Rollback if !self.rows_in_transaction => Ok(self.end()),
+            Statement::RollbackTo if !self.rows_in_transaction => Ok(Meaning::Nothing),
+            Statement::Rollback | Statement::RollbackTo => Err(refuse(
+                "rows were logged and then rolled back: a transaction changed tables of an engine without transactions, too",
+                "use InnoDB for all tables that one transaction changes",
+            )),
+            Statement::Xa => Err(refuse("an XA transaction in the binlog", XA_HINT)),
+            Statement::Text => Err(refuse(
+                "rows were changed by a statement that is logged as text",
+                TEXT_HINT,
+            )),
+            Statement::Harmless => Ok(self.after_ddl()),
+            Statement::Unknown => {
+                let hint = "if it changes no rows of followed tables, start once with reader.on_ddl = \"ignore\"";
+                pass(
+                    on_ddl,
+                    refuse("a statement in the binlog that mysync does not know", hint),
+                )?;
+                Ok(self.after_ddl())
+            }
+            Statement::ChangesRows(tables) => {
+                if let Some((database, table)) = tables
+                    .iter()
+                    .find(|(database, table)| filter.follows_any(database, table))
+                {
+                    let hint = "bring the stores up to date by hand, then start once with reader.on_ddl = \"ignore\"";
+                    pass(
+                        on_ddl,
+                        refuse(
+                            &format!("a statement changes rows without row events: {database}.{table}"),
+                            hint,
+                        ),
+                    )?;
+                }
+                Ok(self.after_ddl())
+            }
+        }
+    }
+
+    fn begin(&mut self) -> Result<Meaning> {
+        self.require_no_transaction("BEGIN")?;
+        self.in_transaction = true;
+        Ok(Meaning::Nothing)
+    }
+
+    /// A statement outside of a transaction is one of its own; CREATE TABLE … SELECT stands within, before its rows.
+    fn after_ddl(&mut self) -> Meaning {
+        if self.in_transaction {
+            Meaning::Nothing
+        } else {
+            self.end()
+        }
+    }
+
+    fn require_no_transaction(&self, what: &str) -> Result<()> {
+        if !self.in_transaction {
+            return Ok(());
+        }
+        Err(Error::definite(format!("{what} within a transaction"))
+            .hint("this is a defect: please report it with the events around"))
+    }
+
+    fn end(&mut self) -> Meaning {
+        if !self.gtid_text.is_empty() {
+            if let Some(set) = &mut self.gtid_set {
+                set.add(&self.gtid.0, &self.gtid.1, self.gtid.2);
+            }
+            self.gtid_text.clear();
+        }
+        self.in_transaction = false;
+        self.rows_in_transaction = false;
+        self.remember();
+        Meaning::TransactionEnd
+    }
+
+    fn remember(&mut self) {
+        self.position.file.clone_from(&self.file);
+        self.position.offset = self.offset;
+        self.position.file_born_s = self.file_born_s;
+    }
+}
+
+fn pass(on_ddl: OnDdl, error: Error) -> Result<()> {
+    match on_ddl {
+        OnDdl::Stop => Err(error),
+        OnDdl::Ignore => {
+            tracing::warn!("passed over by reader.on_ddl: {}", super::one_line(&error));
+            Ok(())
+        }
+    }
+}
+
+fn refuse(body: &Body<'_>, header: &Header) -> Result<Meaning> {
+    let (what, hint) = match body {
+        Body::Unknown { ignorable: true } => return Ok(Meaning::Nothing),
+        Body::XaPrepare(_) => ("an XA transaction in the binlog", XA_HINT),
+        Body::PartialUpdateRows { .. } => (
+            "an update that logs only parts of a JSON value",
+            "SET PERSIST binlog_row_value_options = ''",
+        ),
+        Body::TransactionPayload(_) => (
+            "a compressed transaction in the binlog",
+            "SET PERSIST binlog_transaction_compression = OFF",
+        ),
+        Body::StatementPart => ("rows were changed by a statement that is logged as text", TEXT_HINT),
+        Body::Incident { .. } => (
+            "the server notes that its binlog lacks changes",
+            "load the tables anew under a new kafka.prefix and reader.name",
+        ),
+        _ => (
+            "an event that mysync does not know",
+            "use a version of mysync that knows this server's version",
+        ),
+    };
+    let name = header.event_type.name().unwrap_or("unknown");
+    Err(Error::definite(what)
+        .detail(format!("event type {} ({name})", header.event_type.0))
+        .hint(hint))
+}
+
+/// The number at the end of a binlog file's name.
+fn file_number(name: &str) -> u64 {
+    name.rsplit('.')
+        .next()
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
+}
+
+fn shorten(text: &str) -> String {
+    text.chars().take(QUOTED_CHARACTERS_MAX).collect()
+}
