@@ -24,3 +24,4 @@ pub mod tables;
 pub mod target;
 pub mod usage;
 pub mod version;
+pub mod writer;

@@ -19,6 +19,8 @@ pub use batch::{Batch, Origin, Record};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 /// Index of a declared topic, given out by [`Publisher::declare`].
 pub type TopicId = u32;
@@ -26,10 +28,16 @@ pub type TopicId = u32;
 /// One partition of one topic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Partition {
-    /// Name of the topic.
-    pub topic: String,
+    /// Name of the topic. Shared, because every record has one.
+    pub topic: Arc<str>,
     /// Number of the partition.
     pub number: i32,
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}[{}]", self.topic, self.number)
+    }
 }
 
 /// What the reader and the writers need of Kafka.
@@ -41,6 +49,16 @@ pub trait Queue {
     /// Becomes the only publisher of its name, after every older one's transaction has ended, and finds the last
     /// committed checkpoint.
     async fn publisher(&self) -> Result<(Self::Publisher, Option<Checkpoint>)>;
+}
+
+/// What the writers need of Kafka.
+#[allow(async_fn_in_trait)] // A writer drives one queue on one task.
+pub trait Feed {
+    /// The writers' half.
+    type Subscriber: Subscriber;
+
+    /// Joins a group of writers, `<prefix>.<target>`.
+    async fn subscriber(&self, group: &str) -> Result<Self::Subscriber>;
 }
 
 /// The reader's half of the queue.
@@ -65,10 +83,16 @@ pub trait Publisher {
 pub enum Delivery {
     /// These partitions are this writer's now; nothing of them comes before [`Subscriber::start`].
     Assigned(Vec<Partition>),
-    /// These partitions are another writer's from now on.
+    /// These partitions are another writer's from now on, or gone.
     Revoked(Vec<Partition>),
     /// Committed records, each partition's in order.
-    Records(Vec<Message>),
+    Records {
+        /// The records.
+        messages: Vec<Message>,
+        /// How far partitions have been read once these records are taken, marks of transactions that carry no record
+        /// included. Holds at least the partitions that have been read to their end since the delivery before.
+        positions: BTreeMap<Partition, i64>,
+    },
 }
 
 /// One committed record.
@@ -91,18 +115,29 @@ pub struct Message {
 /// The writers' half of the queue.
 #[allow(async_fn_in_trait)] // A writer drives one subscriber on one task.
 pub trait Subscriber {
-    /// Waits for the next delivery, at most `wait`; an empty `Records` when there was none.
-    async fn next(&mut self, wait: std::time::Duration) -> Result<Delivery>;
+    /// Waits for the next delivery. May be dropped while waiting and called again.
+    async fn next(&mut self) -> Result<Delivery>;
 
-    /// Starts, or moves, partitions to the offsets given; `None` is the oldest record.
-    async fn start(&mut self, offsets: &BTreeMap<Partition, Option<i64>>) -> Result<()>;
+    /// Starts partitions that were assigned, or moves ones that were started before, to the cursors given; `None` is the
+    /// oldest record. Returns where each starts. A cursor that the partition does not reach to, on either side, is a
+    /// definite error. No record from before the move comes afterwards. All partitions of one [`Delivery::Assigned`] are
+    /// started together.
+    async fn start(&mut self, cursors: &BTreeMap<Partition, Option<i64>>) -> Result<BTreeMap<Partition, i64>>;
 
-    /// The end of each partition for consumers that read committed.
-    async fn ends(&mut self, partitions: &[Partition]) -> Result<BTreeMap<Partition, i64>>;
+    /// Asks for the end of every followed partition, this writer's or not, as they are now. Records count as soon as they
+    /// are written, before their transaction is decided: a writer that has read up to these ends has seen everything
+    /// that was committed before, in a transaction whose marks have not reached every partition yet too.
+    fn ends(&self) -> impl Future<Output = Result<BTreeMap<Partition, i64>>> + 'static;
 
-    /// How far each partition has been read, marks of transactions that carry no record included.
-    async fn positions(&mut self, partitions: &[Partition]) -> Result<BTreeMap<Partition, i64>>;
+    /// Stops reading these partitions; what is on its way still comes.
+    fn pause(&mut self, partitions: &[Partition]);
 
-    /// Stores offsets for lag monitors; nothing depends on them.
-    async fn commit(&mut self, offsets: &BTreeMap<Partition, i64>) -> Result<()>;
+    /// Goes on reading these partitions.
+    fn resume(&mut self, partitions: &[Partition]);
+
+    /// Stores offsets for lag monitors, some time later; nothing depends on them.
+    fn commit(&mut self, offsets: &BTreeMap<Partition, i64>);
+
+    /// Leaves the group, so that its partitions need not wait for a timeout to be another writer's.
+    async fn close(self);
 }

@@ -2,18 +2,35 @@
 //!
 //! The cursor says how far each partition has been applied. It lives in the target and is read back from it, so a target
 //! that lost its last writes (a failover, a restored backup) says so itself, and the queue replays the rest.
+//!
+//! Rows and cursor move in one atomic step that first compares the cursor. So a writer that was replaced without having
+//! noticed (a zombie) changes nothing, and after any error the cursor read back says exactly which rows are there.
+//!
+//! Errors: a transient one means that the outcome is unknown or that the store is not there; the writer connects again,
+//! reads the cursors and goes on from them. A definite one means that the store refuses a change for good.
 
 use crate::error::Result;
 use crate::queue::Partition;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub mod canonical;
+pub mod redis;
+
+/// A table, by both of its names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct TableName {
+    /// The database.
+    pub database: String,
+    /// The table's own name.
+    pub table: String,
+}
 
 /// One row's final state within a batch.
 #[derive(Debug, Clone)]
 pub struct RowChange {
-    /// Database of the table.
-    pub database: String,
-    /// Name of the table.
-    pub table: String,
+    /// The table.
+    pub table: Arc<TableName>,
     /// The key columns as `(name, canonical text)`, in key order.
     pub key: Vec<(String, String)>,
     /// The row as the JSON object text of the message; `None` when the row is gone.
@@ -42,7 +59,7 @@ pub trait Target {
     /// Connects anew, after an error too.
     async fn connect(&mut self) -> Result<()>;
 
-    /// The cursor of each partition as the target holds it.
+    /// The cursor of each partition as the target holds it; `None` where it holds none.
     async fn cursors(&mut self, partitions: &[Partition]) -> Result<BTreeMap<Partition, Option<i64>>>;
 
     /// Applies all changes and moves the cursor in one atomic step, or changes nothing. A cursor that does not stand at

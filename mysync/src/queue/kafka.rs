@@ -12,9 +12,11 @@
 
 mod checkpoints;
 mod publisher;
+mod subscriber;
 mod topics;
 
 pub use publisher::KafkaPublisher;
+pub use subscriber::KafkaSubscriber;
 
 use super::Queue;
 use crate::checkpoint::Checkpoint;

@@ -1,0 +1,261 @@
+//! The consuming half: one member of a writers' consumer group.
+//!
+//! # Threads
+//! The consumer is driven by a thread of its own (`poller`), because the client's calls block and its callbacks run where
+//! it is polled. The thread hands everything over one bounded channel, in the order in which it happened: records, the
+//! positions that go with them, assignments, revocations. A second client without a group (`observer`) answers questions
+//! about the ends of partitions, so that a broker that does not answer holds up nothing else.
+//!
+//! # Nothing is delivered before its cursor is known
+//! When the group gives partitions to this member, the thread says so and then waits *inside the client's rebalance
+//! callback* until [`Subscriber::start`] names the offsets; only then are the partitions assigned in the client, with
+//! exactly these offsets. Offsets stored in Kafka are never read. The callback holds up neither heartbeats (the client has
+//! a thread for them) nor anybody else: with the cooperative protocol the partitions that this member has already go on
+//! from where they are. A writer that cannot start for [`POLL_INTERVAL_MAX`] leaves the group and joins again later.
+//!
+//! # Never a silent jump
+//! `auto.offset.reset` is `error`. Every cursor is compared with the oldest and the newest offset of its partition first: one
+//! outside means that the topic was deleted and created again, or that records were removed, and is a definite error.
+//!
+//! # Moving back
+//! After a target has lost its last writes, `start` moves partitions to older offsets. The thread seeks between two
+//! polls, after handing over what it held, and then sends a mark; records of these partitions that come before the mark are
+//! dropped.
+//!
+//! # Topics
+//! The subscription is a pattern, looked up every [`TOPICS_INTERVAL`]: a table's topic is found by itself.
+
+mod observer;
+mod poller;
+mod topics;
+
+use super::{KafkaQueue, sort};
+use crate::error::{Error, Result};
+use crate::queue::{Delivery, Feed, Partition, Subscriber};
+use observer::Observer;
+use poller::{Command, Context, Event};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::mpsc as blocking;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use topics::Topics;
+
+/// How often new topics are looked for.
+pub const TOPICS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A member that is not polled for so long leaves the group: its target is away, and others need not wait for it.
+pub const POLL_INTERVAL_MAX: Duration = Duration::from_secs(60);
+
+/// A member that dies without a word is out of the group after so long (the brokers' own smallest limit).
+const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(1_500);
+
+/// Deliveries on their way from the thread; with [`poller::DELIVERY_BYTES_MAX`] the bound on their memory.
+const DELIVERIES_MAX: usize = 2;
+
+/// What the client fetches ahead.
+const FETCHED_AHEAD_KILOBYTES_MAX: usize = 8 * 1024;
+const FETCH_BYTES_MAX: u32 = 4 * 1024 * 1024;
+/// A response holds one record of the largest size and what surrounds it.
+const RESPONSE_OVERHEAD_BYTES: u32 = 1024 * 1024;
+
+/// How long the brokers may take to tell where partitions begin and end before a start counts as failed.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+const START_RETRY_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How long leaving the group may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A member of a group of writers.
+#[derive(Debug)]
+pub struct KafkaSubscriber {
+    observer: Observer,
+    commands: blocking::Sender<Command>,
+    events: mpsc::Receiver<Event>,
+    /// Came while a start was waited for.
+    set_aside: VecDeque<Delivery>,
+    thread: JoinHandle<()>,
+}
+
+impl Feed for KafkaQueue {
+    type Subscriber = KafkaSubscriber;
+
+    async fn subscriber(&self, group: &str) -> Result<KafkaSubscriber> {
+        let topics = Topics::new(&self.config.kafka.prefix);
+        let observer = Observer::new(&self.client_config(), topics.clone())?;
+        let (commands, command_receiver) = blocking::channel();
+        let (event_sender, events) = mpsc::channel(DELIVERIES_MAX);
+        let context = Context::new(command_receiver, event_sender);
+        let consumer: BaseConsumer<Context> = consumer_config(self, group)
+            .create_with_context(context)
+            .map_err(|error| sort(&error, "cannot make a Kafka consumer"))?;
+        consumer
+            .subscribe(&[&topics.pattern()])
+            .map_err(|error| sort(&error, format!("cannot subscribe to {}", topics.pattern())))?;
+        let thread = std::thread::Builder::new()
+            .name("kafka-poller".into())
+            .spawn(move || poller::run(consumer))
+            .map_err(|error| Error::transient("cannot start a thread").detail(error))?;
+        Ok(KafkaSubscriber {
+            observer,
+            commands,
+            events,
+            set_aside: VecDeque::new(),
+            thread,
+        })
+    }
+}
+
+fn consumer_config(queue: &KafkaQueue, group: &str) -> ClientConfig {
+    let milliseconds = |duration: Duration| duration.as_millis().to_string();
+    let response_bytes_max = queue.config.kafka.message_bytes_max.max(FETCH_BYTES_MAX) + RESPONSE_OVERHEAD_BYTES;
+    let mut config = queue.client_config();
+    config
+        .set("group.id", group)
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("enable.partition.eof", "true")
+        .set("allow.auto.create.topics", "false")
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("topic.metadata.refresh.interval.ms", milliseconds(TOPICS_INTERVAL))
+        .set("session.timeout.ms", milliseconds(SESSION_TIMEOUT))
+        .set("heartbeat.interval.ms", milliseconds(HEARTBEAT_INTERVAL))
+        .set("max.poll.interval.ms", milliseconds(POLL_INTERVAL_MAX))
+        .set("check.crcs", "true")
+        .set("queued.max.messages.kbytes", FETCHED_AHEAD_KILOBYTES_MAX.to_string())
+        // A full queue is looked at again soon, not after the library's second.
+        .set("fetch.queue.backoff.ms", "5")
+        .set("fetch.error.backoff.ms", "100")
+        .set("fetch.max.bytes", FETCH_BYTES_MAX.to_string())
+        .set("receive.message.max.bytes", response_bytes_max.to_string());
+    config
+}
+
+impl Subscriber for KafkaSubscriber {
+    async fn next(&mut self) -> Result<Delivery> {
+        if let Some(delivery) = self.set_aside.pop_front() {
+            return Ok(delivery);
+        }
+        match self.events.recv().await {
+            Some(Event::Delivery(delivery)) => Ok(delivery),
+            Some(Event::Failed(error)) => Err(error),
+            // The mark of a start whose future was dropped.
+            Some(Event::Started(_)) => Ok(Delivery::Records {
+                messages: Vec::new(),
+                positions: BTreeMap::new(),
+            }),
+            None => Err(thread_ended()),
+        }
+    }
+
+    async fn start(&mut self, cursors: &BTreeMap<Partition, Option<i64>>) -> Result<BTreeMap<Partition, i64>> {
+        let starts = self.resolve(cursors).await?;
+        self.commands
+            .send(Command::Start(starts.clone()))
+            .map_err(|_| thread_ended())?;
+        loop {
+            match self.events.recv().await {
+                Some(Event::Delivery(delivery)) => self.set_aside(delivery, cursors),
+                Some(Event::Started(outcome)) => return outcome.map(|()| starts),
+                Some(Event::Failed(error)) => return Err(error),
+                None => return Err(thread_ended()),
+            }
+        }
+    }
+
+    fn ends(&self) -> impl Future<Output = Result<BTreeMap<Partition, i64>>> + 'static {
+        self.observer.ends()
+    }
+
+    // The thread reports by itself that it has ended, so nothing is lost when these four find it gone.
+
+    fn pause(&mut self, partitions: &[Partition]) {
+        let _ = self.commands.send(Command::Pause(partitions.to_vec()));
+    }
+
+    fn resume(&mut self, partitions: &[Partition]) {
+        let _ = self.commands.send(Command::Resume(partitions.to_vec()));
+    }
+
+    fn commit(&mut self, offsets: &BTreeMap<Partition, i64>) {
+        let _ = self.commands.send(Command::Commit(offsets.clone()));
+    }
+
+    async fn close(self) {
+        // The thread takes the commands that were sent before, then finds both channels closed and leaves the group.
+        drop(self.commands);
+        drop(self.events);
+        let joined = tokio::task::spawn_blocking(move || self.thread.join());
+        if tokio::time::timeout(CLOSE_TIMEOUT, joined).await.is_err() {
+            tracing::warn!(
+                seconds = CLOSE_TIMEOUT.as_secs(),
+                "the brokers did not confirm in time that this writer has left its group"
+            );
+        }
+    }
+}
+
+impl KafkaSubscriber {
+    /// The offset at which each partition starts, after a look at where it begins and ends.
+    async fn resolve(&self, cursors: &BTreeMap<Partition, Option<i64>>) -> Result<BTreeMap<Partition, i64>> {
+        let partitions: Vec<Partition> = cursors.keys().cloned().collect();
+        let deadline = Instant::now() + START_TIMEOUT;
+        let ranges = loop {
+            match self.observer.ranges(partitions.clone()).await {
+                Err(error) if error.is_transient() && Instant::now() < deadline => {
+                    tracing::debug!(%error, "asking for the ends of partitions again");
+                    tokio::time::sleep(START_RETRY_INTERVAL).await;
+                }
+                answer => break answer?,
+            }
+        };
+        let mut starts = BTreeMap::new();
+        for (partition, range) in ranges {
+            let start = match cursors.get(&partition).copied().flatten() {
+                None => range.start,
+                Some(cursor) if (range.start..=range.end).contains(&cursor) => cursor,
+                Some(cursor) => return Err(refuse_cursor(&partition, cursor, &range)),
+            };
+            starts.insert(partition, start);
+        }
+        Ok(starts)
+    }
+
+    /// Keeps what came before the mark of a start, without the records of the partitions that are moved.
+    fn set_aside(&mut self, delivery: Delivery, moved: &BTreeMap<Partition, Option<i64>>) {
+        let kept = match delivery {
+            Delivery::Records { messages, positions } => Delivery::Records {
+                messages: messages
+                    .into_iter()
+                    .filter(|message| !moved.contains_key(&message.partition))
+                    .collect(),
+                positions: positions
+                    .into_iter()
+                    .filter(|(partition, _)| !moved.contains_key(partition))
+                    .collect(),
+            },
+            other => other,
+        };
+        self.set_aside.push_back(kept);
+    }
+}
+
+fn refuse_cursor(partition: &Partition, cursor: i64, range: &std::ops::Range<i64>) -> Error {
+    Error::definite(format!(
+        "the target's cursor lies outside of partition {partition}: {cursor}"
+    ))
+    .detail(format!("the partition holds offsets {} to {}", range.start, range.end))
+    .hint(
+        "the topic was deleted and created again, or records were removed from it; when the topic holds every row anew, \
+         delete the cursor of this partition in the target to replay it from its oldest record",
+    )
+}
+
+fn thread_ended() -> Error {
+    Error::transient("the Kafka consumer has ended")
+}

@@ -1,0 +1,77 @@
+//! The writer: applies the changes of the queue to one target, in order, each exactly once in effect.
+//!
+//! # What is kept
+//! Within a partition changes are applied in order, many to one atomic step with the cursor ([`crate::target`]); of the changes
+//! of a step only the last one of each key is applied (`fold`). A row lives in one partition, so its changes never overtake
+//! each other. Where to go on is decided by the cursor in the target alone. No change is skipped: a record that is not
+//! understood, or that the target refuses for good, stops the writer with the record's place.
+//!
+//! # The loop
+//! One task drives everything (`engine`). Reading and applying overlap: while the target works on one round of steps, the
+//! next is read, parsed and folded, up to the bounds. When the target is idle, whatever is there is applied at once, so a
+//! round is small when little comes and grows under load by itself.
+//!
+//! # When something breaks
+//! - **The target**: everything that waits is forgotten, the target is connected to again, for ever, the cursors are read
+//!   anew and every partition starts from them. Nothing is read meanwhile. The same happens when a cursor is not where this
+//!   writer left it: another writer has taken over, or the target has lost its last writes.
+//! - **The queue**: brokers that come and go are the client's to bear. When the client itself gives up, a new one joins.
+//! - **Another writer joins the group**: partitions move; what is still on its way to the target from here is guarded by
+//!   the cursor.
+//!
+//! # Fences
+//! A row of the fence table ([`crate::tables::FENCE_TABLE`]) is applied only after everything that was committed when the
+//! writer met it has been applied, of *every* followed partition: it takes the ends of all partitions (records of
+//! transactions whose marks are still on their way to some partition count already), holds the row, and goes on with the
+//! rest until these ends are applied (`barrier`). Partitions of other writers of the group, or of a topic that no writer has found
+//! yet, are looked up by their cursors in the target. So a fence row that is seen in the target means: all that was
+//! committed before it is there.
+
+mod barrier;
+mod engine;
+mod envelope;
+mod fold;
+mod lanes;
+mod retry;
+mod summary;
+
+pub use barrier::Barrier;
+pub use engine::run;
+pub use envelope::Parser;
+pub use fold::Fold;
+pub use lanes::{Bounds, Lanes, Round};
+pub use summary::Summary;
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::queue::kafka::KafkaQueue;
+use crate::target::redis::RedisTarget;
+
+/// Bytes of records that wait to be applied, and as many that are on their way to the target.
+pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How a writer runs.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Prefix of the topics.
+    pub prefix: String,
+    /// Changes that are applied in one atomic step, at most.
+    pub batch_changes_max: usize,
+    /// Stop when everything that was there at the start has been applied.
+    pub until_caught_up: bool,
+}
+
+/// Runs the writer for Redis until `stop` is done, or everything is applied.
+pub async fn run_redis(config: &Config, until_caught_up: bool, stop: impl Future<Output = ()>) -> Result<Summary> {
+    let redis = config.writer.redis.as_ref().ok_or_else(|| {
+        Error::configuration("the configuration has no section [writer.redis]")
+            .hint("add it: mysync config template shows its keys")
+    })?;
+    let options = Options {
+        prefix: config.kafka.prefix.clone(),
+        batch_changes_max: redis.batch_changes_max,
+        until_caught_up,
+    };
+    let target = RedisTarget::new(redis, &config.kafka.prefix)?;
+    run(&KafkaQueue::new(config), target, &options, stop).await
+}
