@@ -3,6 +3,7 @@
 mod config;
 mod reader;
 mod sibling;
+mod writer;
 
 use clap::{Args, Parser, Subcommand};
 use mysync::error::Error;
@@ -85,8 +86,8 @@ pub(crate) fn main() -> ExitCode {
     let done = match cli.command {
         Command::Reader(run) => on_runtime(reader::run(run)),
         Command::Writer {
-            target: WriterTarget::Redis(_),
-        } => Ok(ExitCode::SUCCESS),
+            target: WriterTarget::Redis(run),
+        } => on_runtime(writer::redis(run)),
         Command::Config { action } => on_runtime(config::run(action)),
         Command::Check(arguments) => sibling::run("mysync-check", &arguments),
         Command::Drill(arguments) => sibling::run("mysync-drill", &arguments),

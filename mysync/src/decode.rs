@@ -24,12 +24,16 @@
 
 mod body;
 mod charset;
+mod charset_double;
+mod charset_exceptions;
+mod charset_single;
 mod column;
 mod cursor;
 mod decimal;
 mod error;
 mod event;
 mod gtid;
+mod json_scalar;
 mod jsonb;
 mod metadata;
 mod payload;

@@ -45,17 +45,12 @@ impl fmt::Display for Partition {
 pub trait Queue {
     /// The reader's half.
     type Publisher: Publisher;
+    /// The writers' half.
+    type Subscriber: Subscriber;
 
     /// Becomes the only publisher of its name, after every older one's transaction has ended, and finds the last
     /// committed checkpoint.
     async fn publisher(&self) -> Result<(Self::Publisher, Option<Checkpoint>)>;
-}
-
-/// What the writers need of Kafka.
-#[allow(async_fn_in_trait)] // A writer drives one queue on one task.
-pub trait Feed {
-    /// The writers' half.
-    type Subscriber: Subscriber;
 
     /// Joins a group of writers, `<prefix>.<target>`.
     async fn subscriber(&self, group: &str) -> Result<Self::Subscriber>;

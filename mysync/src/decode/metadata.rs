@@ -185,7 +185,7 @@ fn set_members(map: &mut TableMap, mut value: Cursor<'_>, counts: impl Fn(&Colum
         for _ in 0..count {
             let offset = value.offset();
             let bytes = value.packed_bytes(WHAT)?;
-            let text = charset.decode_member(bytes).map_err(|error| error.at(offset));
+            let text = charset.decode_to_string(bytes).map_err(|error| error.at(offset));
             members.push(text.map_err(|error| error.in_column(&database, &table, &column.name))?);
         }
         column.members = members.into();

@@ -200,10 +200,10 @@ impl Value<'_> {
             Value::Float(value) => write::float(out, *value)?,
             Value::Double(value) => write::double(out, *value)?,
             Value::Decimal(decimal) => quoted(out, |out| decimal.write(out))?,
-            Value::Date(date) => quoted(out, |out| Ok(date.write(out)))?,
-            Value::Time(time) => quoted(out, |out| Ok(time.write(out)))?,
-            Value::DateTime(date_time) => quoted(out, |out| Ok(date_time.write(out)))?,
-            Value::Timestamp(timestamp) => quoted(out, |out| Ok(timestamp.write(out)))?,
+            Value::Date(date) => quoted_text(out, |out| date.write(out)),
+            Value::Time(time) => quoted_text(out, |out| time.write(out)),
+            Value::DateTime(date_time) => quoted_text(out, |out| date_time.write(out)),
+            Value::Timestamp(timestamp) => quoted_text(out, |out| timestamp.write(out)),
             Value::Text { bytes, charset } => charset.write_json(bytes, out)?,
             Value::Bytes { bytes, pad_to } => quoted(out, |out| write::base64_padded(out, bytes, *pad_to))?,
             Value::Enum(member) => write::json_string(out, member.as_bytes()),
@@ -222,6 +222,13 @@ fn quoted(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>) -> Result<(), Erro
     write(out)?;
     out.push(b'"');
     Ok(())
+}
+
+#[inline]
+fn quoted_text(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    out.push(b'"');
+    write(out);
+    out.push(b'"');
 }
 
 fn write_set(members: &Members<'_>, out: &mut Vec<u8>) {

@@ -45,6 +45,12 @@ fn plain_prefix<const ASCII: bool>(bytes: &[u8]) -> usize {
     chunks.len() * CHUNK_BYTES + plain
 }
 
+/// How many bytes at the beginning are ASCII that needs no escape in JSON, at least to the last whole chunk.
+#[inline]
+pub(crate) fn plain_ascii_prefix(bytes: &[u8]) -> usize {
+    plain_prefix::<true>(bytes)
+}
+
 /// Appends `utf8`, which must be UTF-8, as a JSON string with its quotes.
 #[inline]
 pub(crate) fn json_string(out: &mut Vec<u8>, utf8: &[u8]) {

@@ -110,12 +110,17 @@ fn sort(error: &rdkafka::error::KafkaError, what: impl Into<String>) -> Error {
 
 impl Queue for KafkaQueue {
     type Publisher = KafkaPublisher;
+    type Subscriber = KafkaSubscriber;
 
     async fn publisher(&self) -> Result<(KafkaPublisher, Option<Checkpoint>)> {
         topics::create_checkpoint_topic(self).await?;
         let publisher = KafkaPublisher::open(self).await?;
         let checkpoint = checkpoints::last(self).await?;
         Ok((publisher, checkpoint))
+    }
+
+    async fn subscriber(&self, group: &str) -> Result<KafkaSubscriber> {
+        KafkaSubscriber::join(self, group)
     }
 }
 

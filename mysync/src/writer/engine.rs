@@ -6,7 +6,7 @@ use super::retry::Retry;
 use super::summary::{Counters, Summary};
 use super::{BATCH_BYTES_MAX, Options};
 use crate::error::{Error, Result};
-use crate::queue::{Delivery, Feed, Partition, Subscriber};
+use crate::queue::{Delivery, Partition, Queue, Subscriber};
 use crate::tables::{FENCE_TABLE, INTERNAL_DATABASE};
 use crate::target::Target;
 use futures::FutureExt;
@@ -32,7 +32,7 @@ const EXISTENCE_INTERVAL: Duration = Duration::from_secs(5);
 const QUESTION_PAUSE: Duration = Duration::from_millis(500);
 
 /// Runs a writer until `stop` is done, or, where the options say so, everything that was there is applied.
-pub async fn run<Q: Feed, T: Target>(
+pub async fn run<Q: Queue, T: Target>(
     queue: &Q,
     target: T,
     options: &Options,
@@ -78,7 +78,7 @@ enum Woken<T> {
     Tick,
 }
 
-struct Engine<'a, Q: Feed, T: Target> {
+struct Engine<'a, Q: Queue, T: Target> {
     queue: &'a Q,
     group: String,
     fence_topic: String,
@@ -101,7 +101,7 @@ struct Engine<'a, Q: Feed, T: Target> {
     question_due: Instant,
 }
 
-impl<'a, Q: Feed, T: Target + 'a> Engine<'a, Q, T> {
+impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
     async fn new(queue: &'a Q, target: T, options: &Options) -> Result<Self> {
         let prefix = &options.prefix;
         let fence_topic = format!("{prefix}.{INTERNAL_DATABASE}.{FENCE_TABLE}");

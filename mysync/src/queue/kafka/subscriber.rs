@@ -31,7 +31,7 @@ mod topics;
 
 use super::{KafkaQueue, sort};
 use crate::error::{Error, Result};
-use crate::queue::{Delivery, Feed, Partition, Subscriber};
+use crate::queue::{Delivery, Partition, Subscriber};
 use observer::Observer;
 use poller::{Command, Context, Event};
 use rdkafka::ClientConfig;
@@ -80,16 +80,15 @@ pub struct KafkaSubscriber {
     thread: JoinHandle<()>,
 }
 
-impl Feed for KafkaQueue {
-    type Subscriber = KafkaSubscriber;
-
-    async fn subscriber(&self, group: &str) -> Result<KafkaSubscriber> {
-        let topics = Topics::new(&self.config.kafka.prefix);
-        let observer = Observer::new(&self.client_config(), topics.clone())?;
+impl KafkaSubscriber {
+    /// Joins the group; nothing is delivered before its first assignment is started.
+    pub(super) fn join(queue: &KafkaQueue, group: &str) -> Result<Self> {
+        let topics = Topics::new(&queue.config.kafka.prefix);
+        let observer = Observer::new(&queue.client_config(), topics.clone())?;
         let (commands, command_receiver) = blocking::channel();
         let (event_sender, events) = mpsc::channel(DELIVERIES_MAX);
         let context = Context::new(command_receiver, event_sender);
-        let consumer: BaseConsumer<Context> = consumer_config(self, group)
+        let consumer: BaseConsumer<Context> = consumer_config(queue, group)
             .create_with_context(context)
             .map_err(|error| sort(&error, "cannot make a Kafka consumer"))?;
         consumer
