@@ -18,15 +18,16 @@ pub mod recovery;
 #[cfg(test)]
 pub(crate) mod example;
 
-use crate::drill::CheckName;
+use crate::drill::{self, CheckName, Drill};
 use crate::error::{Error, Result};
 use crate::facts::Facts;
 use crate::figures::Figures;
 use crate::history::History;
 use crate::verdict::{Finding, Judgement, worst};
+use std::path::Path;
 
-/// Judges a run by its history.
-pub fn judge(history: &History) -> Result<Judgement> {
+/// Judges a run by its history; its folder is where the plan to run again lies.
+pub fn judge(history: &History, run_folder: &Path) -> Result<Judgement> {
     let begun = history.begun.as_ref().ok_or_else(|| {
         Error::definite("the history has no first line")
             .hint("the run was stopped before it began; run the drill again")
@@ -38,10 +39,21 @@ pub fn judge(history: &History) -> Result<Judgement> {
         verdict: worst(&findings),
         figures: Figures::of(&facts, &findings),
         findings,
-        run_again: format!("mysync-drill run {} --seed {}", drill.name, begun.seed),
+        run_again: run_again(drill, begun.seed, run_folder),
         drill: drill.clone(),
         seed: begun.seed,
     })
+}
+
+/// By name if the plan is one that this binary carries, else by the plan in the run folder.
+fn run_again(drill: &Drill, seed: u64, run_folder: &Path) -> String {
+    match Drill::named(&drill.name) {
+        Ok(carried) if carried == *drill => format!("mysync-drill run {} --seed {seed}", drill.name),
+        _ => format!(
+            "mysync-drill run --file {} --seed {seed}",
+            run_folder.join(drill::FILE_NAME).display()
+        ),
+    }
 }
 
 fn findings(facts: &Facts<'_>) -> Vec<Finding> {
@@ -66,4 +78,18 @@ fn findings(facts: &Facts<'_>) -> Vec<Finding> {
         findings.push(memory::check(facts, resident_mb_max));
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_of_ones_own_is_run_again_from_the_run_folder() {
+        let mut history = example::history();
+        let again = |history: &History| judge(history, Path::new("runs/7")).unwrap().run_again;
+        assert_eq!(again(&history), "mysync-drill run kill-partition-leader --seed 7");
+        history.begun.as_mut().unwrap().drill.workload.clients += 1;
+        assert_eq!(again(&history), "mysync-drill run --file runs/7/drill.toml --seed 7");
+    }
 }

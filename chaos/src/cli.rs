@@ -125,7 +125,7 @@ async fn obey(command: Command) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Recheck { run_folder, json } => {
-            let judgement = check::judge(&History::read(&run_folder)?)?;
+            let judgement = check::judge(&History::read(&run_folder)?, &run_folder)?;
             report::judgement(&judgement, &run_folder, Shown { json })?;
             Ok(judgement.verdict.exit_code())
         }
@@ -163,7 +163,6 @@ impl Run {
             drill,
             seed,
             run_folder,
-            drill_file: self.which.file,
         })
     }
 }

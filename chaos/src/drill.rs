@@ -7,6 +7,9 @@ use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
+/// Name of the file in the run folder.
+pub const FILE_NAME: &str = "drill.toml";
+
 /// Longest phase, seconds: a drill ends.
 const PHASE_SECONDS_MAX: u64 = 24 * 3600;
 /// Most clients of a workload: each is one connection and one task.

@@ -4,7 +4,7 @@
 //! one comes through; only what is acknowledged after that must arrive. After the workload it settles: one more pulse must
 //! come through, and the numbers of the changes seen must have no hole.
 
-use crate::drill::{Drill, TargetName};
+use crate::drill::{self, Drill, TargetName};
 use crate::error::{Doing, Error, Result};
 use crate::fault::Surroundings;
 use crate::history::{Begun, Convergence, Ended, Record, Recorder, Settled};
@@ -218,7 +218,7 @@ impl Rig {
 
 fn begin(drill: &Drill, seed: u64, folder: &Path) -> Result<Recorder> {
     std::fs::create_dir_all(folder).doing(|| format!("the run folder cannot be created: {}", folder.display()))?;
-    std::fs::write(folder.join("drill.toml"), drill.to_toml()?)
+    std::fs::write(folder.join(drill::FILE_NAME), drill.to_toml()?)
         .doing(|| format!("the run folder cannot be written: {}", folder.display()))?;
     let recorder = Recorder::create(folder)?;
     let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

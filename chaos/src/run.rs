@@ -23,8 +23,6 @@ pub struct Request {
     pub seed: u64,
     /// Where everything of the run is kept; must not hold a run yet.
     pub run_folder: PathBuf,
-    /// The file that the drill came from, if it is not one of ours.
-    pub drill_file: Option<PathBuf>,
 }
 
 /// A fault with its place in the schedule.
@@ -75,10 +73,7 @@ pub async fn run(request: &Request) -> Result<Judgement> {
 
 /// Judges the run in its folder, and stores the verdict there.
 fn judge(request: &Request) -> Result<Judgement> {
-    let mut judgement = check::judge(&History::read(&request.run_folder)?)?;
-    if let Some(file) = &request.drill_file {
-        judgement.run_again = format!("mysync-drill run --file {} --seed {}", file.display(), request.seed);
-    }
+    let judgement = check::judge(&History::read(&request.run_folder)?, &request.run_folder)?;
     let path = request.run_folder.join("verdict.json");
     let text = serde_json::to_string_pretty(&judgement).doing(|| "the verdict has no JSON form".into())?;
     std::fs::write(&path, text).doing(|| format!("the verdict cannot be written: {}", path.display()))?;

@@ -52,7 +52,7 @@ async fn the_pipeline_goes_on_by_itself_after_all_brokers_and_after_redis_were_k
     rig.settle().await.unwrap();
     rig.converge().await.unwrap();
     rig.tear_down(None).await.unwrap();
-    let judgement = judge(&History::read(&folder).unwrap()).unwrap();
+    let judgement = judge(&History::read(&folder).unwrap(), &folder).unwrap();
     assert_eq!(judgement.verdict, Verdict::Consistent, "{:#?}", judgement.findings);
 }
 

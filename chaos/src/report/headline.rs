@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_good_run() {
-        let judgement = judge(&example::history()).unwrap();
+        let judgement = judge(&example::history(), Path::new("target/drill/example")).unwrap();
         insta::assert_snapshot!(text(&judgement, Path::new("target/drill/example"), false));
     }
 
@@ -196,13 +196,13 @@ mod tests {
         history.observed.truncate(18);
         history.ended = None;
         history.convergence = None;
-        let judgement = judge(&history).unwrap();
+        let judgement = judge(&history, Path::new("target/drill/example")).unwrap();
         insta::assert_snapshot!(text(&judgement, Path::new("target/drill/example"), false));
     }
 
     #[test]
     fn colours_only_where_they_are_wanted() {
-        let judgement = judge(&example::history()).unwrap();
+        let judgement = judge(&example::history(), Path::new("target/drill/example")).unwrap();
         assert!(text(&judgement, Path::new("x"), true).contains("\u{1b}["));
         assert!(!text(&judgement, Path::new("x"), false).contains("\u{1b}["));
     }
