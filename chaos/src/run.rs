@@ -8,6 +8,7 @@ use crate::history::{History, Phase, PhaseBegun, Record};
 use crate::report;
 use crate::rig::{Rig, Setup};
 use crate::verdict::Judgement;
+use crate::workload::bank::Working;
 use futures::FutureExt;
 use futures::future::try_join_all;
 use std::panic::AssertUnwindSafe;
@@ -55,8 +56,9 @@ pub async fn run(request: &Request) -> Result<Judgement> {
         })
         .collect();
 
+    let mut working = Some(rig.bank.work());
     let went = tokio::select! {
-        went = AssertUnwindSafe(phases(&mut rig, &request.drill, &mut faults)).catch_unwind() => {
+        went = AssertUnwindSafe(phases(&mut rig, &request.drill, &mut faults, &mut working)).catch_unwind() => {
             went.unwrap_or_else(|_| Err(Error::definite("the drill panicked").hint("this is a bug in mysync-drill")))
         }
         stopped = interrupted() => Err(stopped),
@@ -66,8 +68,11 @@ pub async fn run(request: &Request) -> Result<Judgement> {
             report::progress(&format!("a cure failed: {error}"));
         }
     }
+    // After a stop on the way, so that the outcome of every transaction is in the history.
+    let stopped = stop(&mut working).await;
     report::progress("removing the servers");
-    rig.tear_down(went.err().map(|error| error.to_string())).await?;
+    rig.tear_down(went.and(stopped).err().map(|error| error.to_string()))
+        .await?;
     judge(request)
 }
 
@@ -80,9 +85,8 @@ fn judge(request: &Request) -> Result<Judgement> {
     Ok(judgement)
 }
 
-async fn phases(rig: &mut Rig, drill: &Drill, faults: &mut [Scheduled]) -> Result<()> {
+async fn phases(rig: &mut Rig, drill: &Drill, faults: &mut [Scheduled], working: &mut Option<Working>) -> Result<()> {
     let seconds = Duration::from_secs;
-    let working = rig.bank.work();
     enter(rig, Phase::Before, "transfers go on, all is well");
     rig.hold(seconds(drill.phases.before_seconds)).await?;
     enter(rig, Phase::During, "transfers go on, faults strike");
@@ -92,7 +96,7 @@ async fn phases(rig: &mut Rig, drill: &Drill, faults: &mut [Scheduled]) -> Resul
     )?;
     enter(rig, Phase::After, "transfers go on, all is well again");
     rig.hold(seconds(drill.phases.after_seconds)).await?;
-    working.stop().await?;
+    stop(working).await?;
     enter(
         rig,
         Phase::Settle,
@@ -101,6 +105,13 @@ async fn phases(rig: &mut Rig, drill: &Drill, faults: &mut [Scheduled]) -> Resul
     rig.settle().await?;
     report::progress("comparing every row");
     rig.converge().await
+}
+
+async fn stop(working: &mut Option<Working>) -> Result<()> {
+    match working.take() {
+        Some(working) => working.stop().await,
+        None => Ok(()),
+    }
 }
 
 impl Scheduled {
