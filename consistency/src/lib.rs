@@ -14,8 +14,8 @@
 //! # }
 //! ```
 //!
-//! In reading order: [`check`] is the protocol, [`compare`] one row, [`canonical`] one value, [`mysql`] and [`store`]
-//! the two sides, [`fence`] the marker between them, [`report`] the outcome.
+//! In reading order: `check.rs` is the protocol, `compare.rs` one row, `canonical.rs` one value, `mysql.rs` and
+//! `store.rs` the two sides, `fence.rs` the marker between them, `report.rs` the outcome.
 //!
 //! Errors are a configuration that does not fit (the person who checks repairs it) or a server that fails (the person
 //! who runs it does). That nothing could be proven is no error but the verdict `unknown`.

@@ -1,5 +1,7 @@
 //! Differences made by hand between a real MySQL and a real Redis: found, named, and told apart from lag.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::sync::Arc;

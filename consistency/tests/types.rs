@@ -1,5 +1,7 @@
 //! Every column type on real servers: the canonical text written by hand into Redis agrees with what MySQL prints.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod support;
 
 use consistency::Verdict;

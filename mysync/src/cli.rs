@@ -8,6 +8,7 @@ mod writer;
 use clap::{Args, Parser, Subcommand};
 use mysync::error::Error;
 use mysync::stop::{Stop, channel};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -115,6 +116,7 @@ fn log() {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
 }

@@ -16,10 +16,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Run, Stopped};
-use crate::compare::{agree, digest_of_row, digest_of_stored, finding};
+use crate::compare::{digest_of_row, digest_of_stored, finding};
+use crate::error::Error;
+use crate::findings::Findings;
 use crate::mysql::rows_by_key;
 use crate::progress::Event;
-use crate::report::FindingKind;
+use crate::report::{Finding, FindingKind, TableReport};
 use crate::table::Key;
 
 /// Fences in a row over which a difference must stay the same to count.
@@ -46,6 +48,19 @@ struct Digests {
     stored: u128,
 }
 
+/// What a round says of a suspect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Both sides agree, or the store holds what MySQL held before the fence.
+    Cleared,
+    /// A finding.
+    Found,
+    /// Nothing yet: it is asked again.
+    Open,
+    /// The time is up, and nothing was proven.
+    Unsettled,
+}
+
 impl Suspect {
     /// A row that was seen to differ, or a key without a row.
     pub fn new(table: usize, key: Key, store_key: Vec<u8>) -> Self {
@@ -55,6 +70,23 @@ impl Suspect {
             store_key,
             before: None,
             stable_rounds: 0,
+        }
+    }
+
+    /// Takes in what both sides hold in this round; `fenced` says whether a fence passed since the round before.
+    fn observe(&mut self, now: Digests, fenced: bool, last_round: bool) -> Outcome {
+        let before = self.before.replace(now);
+        self.stable_rounds = if before == Some(now) { self.stable_rounds + 1 } else { 0 };
+        // Without a fence a store that stands still would always hold what MySQL held a moment ago.
+        let behind_by_less_than_a_fence = fenced && before.is_some_and(|before| before.mysql == now.stored);
+        if now.mysql == now.stored || behind_by_less_than_a_fence {
+            Outcome::Cleared
+        } else if fenced && self.stable_rounds >= STABLE_ROUNDS || last_round && self.stable_rounds > 0 {
+            Outcome::Found
+        } else if last_round {
+            Outcome::Unsettled
+        } else {
+            Outcome::Open
         }
     }
 }
@@ -126,28 +158,94 @@ impl Run<'_> {
                 mysql: digest_of_row(row),
                 stored: digest_of_stored(stored),
             };
-            let held_before_the_fence = suspect.before.is_some_and(|before| before.mysql == now.stored);
-            if agree(row, stored) || held_before_the_fence {
-                continue;
-            }
-            let stable = suspect.before == Some(now);
-            suspect.stable_rounds = if stable { suspect.stable_rounds + 1 } else { 0 };
-            suspect.before = Some(now);
-            let proven = fenced && suspect.stable_rounds >= STABLE_ROUNDS;
-            if !proven && !last_round {
-                left.push(suspect);
-            } else if suspect.stable_rounds == 0 {
-                self.reports[number].unsettled += 1;
-            } else if let Some(found) = finding(table, &suspect.key, &suspect.store_key, row, stored) {
-                let report = &mut self.reports[number];
-                match found.kind {
-                    FindingKind::Missing => report.missing += 1,
-                    FindingKind::Extra => report.extra += 1,
-                    FindingKind::Different => report.different += 1,
+            match suspect.observe(now, fenced, last_round) {
+                Outcome::Cleared => {}
+                Outcome::Open => left.push(suspect),
+                Outcome::Unsettled => self.reports[number].unsettled += 1,
+                Outcome::Found => {
+                    let found = finding(table, &suspect.key, &suspect.store_key, row, stored);
+                    found.map_or(Ok(()), |found| {
+                        record(&mut self.reports[number], &mut self.findings, found)
+                    })?;
                 }
-                self.findings.add(found)?;
             }
         }
         Ok(left)
+    }
+}
+
+fn record(report: &mut TableReport, findings: &mut Findings, found: Finding) -> Result<(), Error> {
+    match found.kind {
+        FindingKind::Missing => report.missing += 1,
+        FindingKind::Extra => report.extra += 1,
+        FindingKind::Different => report.different += 1,
+    }
+    findings.add(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What both sides hold, round by round, until something is proven.
+    fn outcome(rounds: &[(u128, u128)], fenced: bool) -> Outcome {
+        let mut suspect = Suspect::new(0, Vec::new(), Vec::new());
+        let last = rounds.len() - 1;
+        let outcomes = rounds.iter().enumerate().map(|(round, (mysql, stored))| {
+            suspect.observe(
+                Digests {
+                    mysql: *mysql,
+                    stored: *stored,
+                },
+                fenced,
+                round == last,
+            )
+        });
+        outcomes
+            .into_iter()
+            .find(|outcome| *outcome != Outcome::Open)
+            .expect("the last round proves something")
+    }
+
+    #[test]
+    fn a_difference_counts_when_two_fences_did_not_move_it() {
+        assert_eq!(outcome(&[(1, 2), (1, 2), (1, 2), (1, 1)], true), Outcome::Found);
+        assert_eq!(outcome(&[(1, 2), (1, 2), (1, 1), (1, 1)], true), Outcome::Cleared);
+    }
+
+    #[test]
+    fn a_store_that_lags_by_less_than_a_fence_is_no_finding() {
+        assert_eq!(outcome(&[(1, 0), (2, 1), (3, 2)], true), Outcome::Cleared);
+    }
+
+    #[test]
+    fn a_store_that_stands_still_is_never_cleared_without_a_fence() {
+        assert_eq!(outcome(&[(1, 1), (2, 1)], false), Outcome::Cleared);
+        assert_eq!(outcome(&[(1, 0), (2, 1), (2, 1), (2, 1)], false), Outcome::Found);
+        assert_eq!(outcome(&[(5, 1), (1, 7), (6, 1)], false), Outcome::Unsettled);
+    }
+
+    #[test]
+    fn a_row_that_never_stands_still_is_unsettled() {
+        assert_eq!(outcome(&[(1, 9), (2, 8), (3, 7)], true), Outcome::Unsettled);
+    }
+
+    proptest! {
+        /// A pipeline that keeps its promise: behind a fence the store holds what MySQL held before it, or something
+        /// newer. Whatever MySQL does meanwhile short of coming back to the same value, no finding may come of it.
+        #[test]
+        fn a_pipeline_that_works_is_never_accused(steps in proptest::collection::vec((0_u128..3, 0_u128..4), 1..20)) {
+            let (mut mysql, mut rounds) = (10, Vec::new());
+            for (committed, lag) in steps {
+                let before_the_fence = mysql;
+                mysql += committed;
+                rounds.push((mysql, mysql.saturating_sub(lag).max(before_the_fence)));
+            }
+            // The round before the first fence may hold anything.
+            rounds.insert(0, (10, 0));
+            prop_assert_ne!(outcome(&rounds, true), Outcome::Found);
+        }
     }
 }

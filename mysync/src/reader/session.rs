@@ -14,7 +14,8 @@ use crate::tables::TableFilter;
 use crate::version::Version;
 use futures::FutureExt;
 use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::Instant;
 
 /// Bytes after which a batch is handed to the publisher, whatever else.
 const BATCH_BYTES: usize = 512 << 10;
@@ -172,7 +173,7 @@ impl<'r, S: Source, P: Publisher> Session<'r, S, P> {
             return self.commit().await;
         }
         let is_checkpoint_due = is_commit_possible && self.progress.open.transactions > 0;
-        let checkpoint_at = tokio::time::Instant::from_std(self.committed_at + IDLE_CHECKPOINT_INTERVAL);
+        let checkpoint_at = self.committed_at + IDLE_CHECKPOINT_INTERVAL;
         tokio::select! {
             outcome = self.publisher.committed(), if self.commit_on_its_way.is_some() => {
                 outcome?;

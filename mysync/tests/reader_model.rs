@@ -1,0 +1,159 @@
+//! The reader against a model of a server and of a queue that fail at random: each change is published exactly once, in
+//! order, and whole MySQL transactions at a time, whatever fails and whenever.
+
+#[path = "reader_model/events.rs"]
+mod events;
+#[path = "reader_model/world.rs"]
+mod world;
+
+use events::Log;
+use mysync::config::{OnDdl, Start};
+use mysync::error::{Error, Kind};
+use mysync::reader::{self, Options, Summary};
+use mysync::stop;
+use mysync::tables::TableFilter;
+use mysync::version::Version;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use world::{Fault, MemoryQueue, MemorySource};
+
+fn options() -> Options {
+    Options {
+        prefix: "p".into(),
+        commit_interval: Duration::from_millis(50),
+        commit_changes_max: 3,
+        start: Start::Oldest,
+        on_ddl: OnDdl::Stop,
+        until_caught_up: true,
+    }
+}
+
+/// Runs the reader over a log until it has caught up.
+fn read(log: &Log, queue: &MemoryQueue, source_faults: &[usize]) -> Result<Summary, Error> {
+    let text = mysync::config::TEMPLATE.replace("password_env = \"MYSYNC_MYSQL_PASSWORD\"", "password = \"x\"");
+    let filter = TableFilter::new(&mysync::config::parse(&text, "test").unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let mut source = MemorySource::new(log, source_faults);
+    let (_sender, stop) = stop::channel();
+    runtime.block_on(reader::run(
+        &mut source,
+        queue,
+        &filter,
+        &BTreeMap::new(),
+        &options(),
+        stop,
+    ))
+}
+
+/// A few transactions, each of some inserted ids.
+fn transactions() -> impl Strategy<Value = Vec<Vec<i32>>> {
+    prop::collection::vec(prop::collection::vec(0..1_000_i32, 0..5), 1..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn every_change_once_in_order_and_in_whole_transactions(
+        transactions in transactions(),
+        commit_faults in prop::collection::vec((0..12_usize, prop_oneof![Just(Fault::Aborted), Just(Fault::AnswerLost)]), 0..6),
+        source_faults in prop::collection::vec(0..60_usize, 0..6),
+    ) {
+        let log = Log::of(&transactions);
+        let queue = MemoryQueue::new(&commit_faults);
+        let summary = read(&log, &queue, &source_faults).unwrap();
+        let expected: Vec<i32> = transactions.concat();
+        let world = queue.world();
+        prop_assert_eq!(world.ids(), expected.clone());
+        let versions: Vec<u64> = world.committed.iter().map(|record| record.version.seq()).collect();
+        prop_assert_eq!(versions, (1..=expected.len() as u64).collect::<Vec<_>>());
+        // A checkpoint that consumers can see stands behind the end of a whole transaction, and after its last change.
+        let mut ends: Vec<u64> = vec![1];
+        for transaction in &transactions {
+            ends.push(ends.last().unwrap() + transaction.len() as u64);
+        }
+        for checkpoint in &world.checkpoints {
+            prop_assert!(ends.contains(&checkpoint.next_version.seq()), "{:?} is within a transaction", checkpoint);
+        }
+        prop_assert!(summary.changes <= expected.len() as u64);
+    }
+
+    #[test]
+    fn changed_events_never_make_it_panic_and_errors_name_the_position(
+        transactions in transactions(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 1..8),
+    ) {
+        let mut log = Log::of(&transactions);
+        for (event, byte, value) in &changes {
+            let event = event.get_mut(&mut log.events);
+            let at = byte.index(event.len());
+            event[at] = *value;
+        }
+        if let Err(error) = read(&log, &MemoryQueue::new(&[]), &[]) {
+            prop_assert_eq!(error.kind, Kind::Definite, "{}", error);
+            prop_assert!(error.detail.unwrap_or_default().contains("at binlog.000001:"), "{}", error.what);
+        }
+    }
+}
+
+#[test]
+fn a_second_reader_goes_on_where_the_first_was_killed() {
+    let log = Log::of(&[vec![1, 2], vec![3], vec![4, 5, 6]]);
+    let queue = MemoryQueue::new(&[]);
+    // The first reader sees only the first two transactions; then it is gone without a word.
+    read(&log.truncated(2), &queue, &[]).unwrap();
+    assert_eq!(queue.world().ids(), [1, 2, 3]);
+    read(&log, &queue, &[]).unwrap();
+    assert_eq!(queue.world().ids(), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(
+        queue.world().checkpoints.last().unwrap().next_version,
+        Version::new(1, 7).unwrap()
+    );
+}
+
+#[test]
+fn what_would_be_skipped_stops_it_with_the_position() {
+    for (statement, expected) in [
+        (
+            "TRUNCATE TABLE shop.t",
+            "a statement changes rows without row events: shop.t",
+        ),
+        (
+            "INSERT INTO shop.t VALUES (1)",
+            "rows were changed by a statement that is logged as text",
+        ),
+        ("XA START X'61',X'',1", "an XA transaction in the binlog"),
+        ("FROBNICATE", "a statement in the binlog that mysync does not know"),
+    ] {
+        let mut log = Log::of(&[vec![1]]);
+        log.statement(statement);
+        let error = read(&log, &MemoryQueue::new(&[]), &[]).unwrap_err();
+        assert_eq!((error.kind, error.what.as_str()), (Kind::Definite, expected));
+        assert!(error.detail.unwrap().contains("at binlog.000001:"), "{statement}");
+        assert!(error.hint.is_some(), "{statement}");
+    }
+    let mut log = Log::of(&[vec![1]]);
+    log.statement("TRUNCATE TABLE other.t");
+    log.statement("CREATE TABLE shop.u (a int)");
+    read(&log, &MemoryQueue::new(&[]), &[]).unwrap();
+}
+
+#[test]
+fn a_file_that_was_begun_anew_is_refused() {
+    let queue = MemoryQueue::new(&[]);
+    read(&Log::of(&[vec![1, 2, 3]]), &queue, &[]).unwrap();
+    let mut reset = Log::of(&[vec![7, 8, 9], vec![10]]);
+    reset.born_at(events::BORN_S + 60);
+    let error = read(&reset, &queue, &[]).unwrap_err();
+    assert_eq!(error.kind, Kind::Definite);
+    assert!(
+        error.what.contains("is not the one that the checkpoint was taken in"),
+        "{error}"
+    );
+    assert_eq!(queue.world().ids(), [1, 2, 3]);
+}

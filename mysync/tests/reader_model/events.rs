@@ -1,0 +1,136 @@
+//! A binlog of a table `shop.t (id INT PRIMARY KEY)`, made by hand: checksums off, no GTID.
+
+/// When the file was begun.
+pub const BORN_S: u32 = 1_790_000_000;
+
+const FILE_START: usize = 4;
+const TABLE_ID: u64 = 77;
+const WRITE_ROWS_V2_POST_HEADER: u8 = 10;
+
+/// The events of one file.
+#[derive(Debug, Clone)]
+pub struct Log {
+    pub events: Vec<Vec<u8>>,
+    /// Number of events at the end of each transaction.
+    ends: Vec<usize>,
+}
+
+impl Log {
+    /// Each transaction inserts its ids, in one rows event; one without ids changes nothing.
+    pub fn of(transactions: &[Vec<i32>]) -> Self {
+        let mut log = Log {
+            events: Vec::new(),
+            ends: Vec::new(),
+        };
+        log.push(15, BORN_S, &format_description());
+        for ids in transactions {
+            log.query("BEGIN");
+            if !ids.is_empty() {
+                log.push(19, BORN_S + 1, &table_map());
+                log.push(30, BORN_S + 1, &write_rows(ids));
+            }
+            log.push(16, BORN_S + 1, &7_u64.to_le_bytes());
+            log.ends.push(log.events.len());
+        }
+        log
+    }
+
+    /// Adds a statement outside of a transaction.
+    pub fn statement(&mut self, text: &str) {
+        self.query(text);
+    }
+
+    /// The same file when it had only so many transactions.
+    pub fn truncated(&self, transactions: usize) -> Log {
+        Log {
+            events: self.events[..self.ends[transactions - 1]].to_vec(),
+            ends: self.ends[..transactions].to_vec(),
+        }
+    }
+
+    /// The same file, begun at another time.
+    pub fn born_at(&mut self, born_s: u32) {
+        self.events[0][..4].copy_from_slice(&born_s.to_le_bytes());
+    }
+
+    /// The offset at which an event begins; of the one behind the last, the end of the file.
+    pub fn offset(&self, event: usize) -> u64 {
+        (FILE_START + self.events[..event].iter().map(Vec::len).sum::<usize>()) as u64
+    }
+
+    fn query(&mut self, text: &str) {
+        let mut body = Vec::new();
+        body.extend_from_slice(&9_u32.to_le_bytes());
+        body.extend_from_slice(&0_u32.to_le_bytes());
+        body.push(0);
+        body.extend_from_slice(&0_u16.to_le_bytes());
+        body.extend_from_slice(&0_u16.to_le_bytes());
+        body.push(0);
+        body.extend_from_slice(text.as_bytes());
+        self.push(2, BORN_S + 1, &body);
+    }
+
+    fn push(&mut self, event_type: u8, timestamp_s: u32, body: &[u8]) {
+        let size = u32::try_from(19 + body.len()).unwrap();
+        let next = u32::try_from(self.offset(self.events.len())).unwrap() + size;
+        let mut event = Vec::new();
+        event.extend_from_slice(&timestamp_s.to_le_bytes());
+        event.push(event_type);
+        event.extend_from_slice(&1_u32.to_le_bytes());
+        event.extend_from_slice(&size.to_le_bytes());
+        event.extend_from_slice(&next.to_le_bytes());
+        event.extend_from_slice(&0_u16.to_le_bytes());
+        event.extend_from_slice(body);
+        self.events.push(event);
+    }
+}
+
+fn format_description() -> Vec<u8> {
+    let mut body = Vec::new();
+    body.extend_from_slice(&4_u16.to_le_bytes());
+    let mut version = [0_u8; 50];
+    version[..6].copy_from_slice(b"8.0.33");
+    body.extend_from_slice(&version);
+    body.extend_from_slice(&BORN_S.to_le_bytes());
+    body.push(19);
+    // Post-header lengths: only those of table maps and rows events, 8 and 10, matter to the decoder.
+    let mut lengths = [0_u8; 41];
+    lengths[19 - 1] = 8;
+    lengths[30 - 1] = WRITE_ROWS_V2_POST_HEADER;
+    body.extend_from_slice(&lengths);
+    // Checksum algorithm off, and the room for the checksum of this very event.
+    body.push(0);
+    body.extend_from_slice(&[0; 4]);
+    body
+}
+
+fn table_map() -> Vec<u8> {
+    let mut body = Vec::new();
+    body.extend_from_slice(&TABLE_ID.to_le_bytes()[..6]);
+    body.extend_from_slice(&1_u16.to_le_bytes());
+    for name in ["shop", "t"] {
+        body.push(u8::try_from(name.len()).unwrap());
+        body.extend_from_slice(name.as_bytes());
+        body.push(0);
+    }
+    // One column of type INT without metadata, not nullable.
+    body.extend_from_slice(&[1, 3, 0, 0]);
+    // Signedness, name, primary key.
+    body.extend_from_slice(&[1, 1, 0]);
+    body.extend_from_slice(&[4, 3, 2, b'i', b'd']);
+    body.extend_from_slice(&[8, 1, 0]);
+    body
+}
+
+fn write_rows(ids: &[i32]) -> Vec<u8> {
+    let mut body = Vec::new();
+    body.extend_from_slice(&TABLE_ID.to_le_bytes()[..6]);
+    body.extend_from_slice(&1_u16.to_le_bytes());
+    body.extend_from_slice(&2_u16.to_le_bytes());
+    body.extend_from_slice(&[1, 1]);
+    for id in ids {
+        body.push(0);
+        body.extend_from_slice(&id.to_le_bytes());
+    }
+    body
+}

@@ -1,0 +1,214 @@
+//! A server and a queue in memory, which fail where they are told to.
+
+use super::events::{BORN_S, Log};
+use mysync::checkpoint::{Checkpoint, Position};
+use mysync::error::{Error, Result};
+use mysync::queue::kafka::KafkaSubscriber;
+use mysync::queue::{Batch, Publisher, Queue, TopicId};
+use mysync::source::Source;
+use mysync::source::preflight::Check;
+use mysync::version::Version;
+use std::cell::{Ref, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+const FILE: &str = "binlog.000001";
+
+/// A server without GTID that has one binlog file.
+pub struct MemorySource {
+    log: Log,
+    next: usize,
+    served: usize,
+    /// Counts of events served at which the connection breaks, once each.
+    faults: Vec<usize>,
+}
+
+impl MemorySource {
+    pub fn new(log: &Log, faults: &[usize]) -> Self {
+        Self {
+            log: log.clone(),
+            next: 0,
+            served: 0,
+            faults: faults.to_vec(),
+        }
+    }
+
+    fn position(&self, event: usize) -> Position {
+        Position {
+            server_uuid: UUID.into(),
+            file: FILE.into(),
+            offset: self.log.offset(event),
+            file_born_s: 0,
+            gtid_set: None,
+        }
+    }
+}
+
+impl Source for MemorySource {
+    async fn preflight(&mut self) -> Result<Vec<Check>> {
+        Ok(Vec::new())
+    }
+
+    async fn oldest(&mut self) -> Result<Position> {
+        Ok(self.position(0))
+    }
+
+    async fn newest(&mut self) -> Result<Position> {
+        Ok(self.position(self.log.events.len()))
+    }
+
+    /// Like a server, it sends the format description first, wherever the stream begins.
+    async fn start(&mut self, position: &Position) -> Result<()> {
+        assert_eq!((position.server_uuid.as_str(), position.file.as_str()), (UUID, FILE));
+        assert!(position.file_born_s == 0 || position.file_born_s == BORN_S);
+        let found = (0..=self.log.events.len()).find(|&event| self.log.offset(event) == position.offset);
+        self.next = found.expect("a position between events");
+        self.served = 0;
+        if self.next > 0 {
+            // An artificial copy, which does not move the position.
+            let mut copy = self.log.events[0].clone();
+            copy[13..17].copy_from_slice(&[0; 4]);
+            self.log.events.insert(self.next, copy);
+        }
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Result<&[u8]> {
+        self.served += 1;
+        if let Some(fault) = self.faults.iter().position(|&fault| fault == self.served) {
+            self.faults.remove(fault);
+            return Err(Error::transient("the connection broke"));
+        }
+        let event = self.next;
+        self.next += 1;
+        match event < self.log.events.len() {
+            true => Ok(&self.log.events[event]),
+            false => std::future::pending().await,
+        }
+    }
+}
+
+/// How a commit fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing of it is ever seen.
+    Aborted,
+    /// It is seen, but the publisher is not told.
+    AnswerLost,
+}
+
+/// What consumers that read committed see.
+#[derive(Debug, Default)]
+pub struct World {
+    pub committed: Vec<Published>,
+    pub checkpoints: Vec<Checkpoint>,
+    commits: usize,
+    generation: usize,
+}
+
+/// A record that was committed.
+#[derive(Debug)]
+pub struct Published {
+    pub version: Version,
+    key: Vec<u8>,
+}
+
+impl World {
+    /// The ids in the keys.
+    pub fn ids(&self) -> Vec<i32> {
+        let id = |record: &Published| {
+            let key: serde_json::Value = serde_json::from_slice(&record.key).unwrap();
+            i32::try_from(key["id"].as_i64().unwrap()).unwrap()
+        };
+        self.committed.iter().map(id).collect()
+    }
+}
+
+/// A queue whose commits fail where they are told to, counted over its life.
+pub struct MemoryQueue {
+    world: Rc<RefCell<World>>,
+    faults: BTreeMap<usize, Fault>,
+}
+
+impl MemoryQueue {
+    pub fn new(faults: &[(usize, Fault)]) -> Self {
+        Self {
+            world: Rc::default(),
+            faults: faults.iter().copied().collect(),
+        }
+    }
+
+    pub fn world(&self) -> Ref<'_, World> {
+        self.world.borrow()
+    }
+}
+
+impl Queue for MemoryQueue {
+    type Publisher = MemoryPublisher;
+    type Subscriber = KafkaSubscriber;
+
+    async fn publisher(&self) -> Result<(MemoryPublisher, Option<Checkpoint>)> {
+        let mut world = self.world.borrow_mut();
+        world.generation += 1;
+        let checkpoint = world.checkpoints.last().cloned();
+        let publisher = MemoryPublisher {
+            world: self.world.clone(),
+            faults: self.faults.clone(),
+            generation: world.generation,
+            open: Vec::new(),
+            outcome: None,
+        };
+        Ok((publisher, checkpoint))
+    }
+
+    async fn subscriber(&self, _group: &str) -> Result<KafkaSubscriber> {
+        Err(Error::definite("this model has no consumers"))
+    }
+}
+
+pub struct MemoryPublisher {
+    world: Rc<RefCell<World>>,
+    faults: BTreeMap<usize, Fault>,
+    generation: usize,
+    open: Vec<Published>,
+    outcome: Option<Result<()>>,
+}
+
+impl Publisher for MemoryPublisher {
+    async fn declare(&mut self, database: &str, table: &str) -> Result<TopicId> {
+        assert_eq!((database, table), ("shop", "t"));
+        Ok(0)
+    }
+
+    async fn send(&mut self, mut batch: Batch) -> Result<Batch> {
+        self.open.extend(batch.records().map(|record| Published {
+            version: record.version,
+            key: record.key.to_vec(),
+        }));
+        batch.clear(1 << 10);
+        Ok(batch)
+    }
+
+    async fn commit(&mut self, checkpoint: Checkpoint) -> Result<()> {
+        assert!(self.outcome.is_none(), "one commit at a time");
+        let mut world = self.world.borrow_mut();
+        assert_eq!(self.generation, world.generation, "a fenced publisher commits nothing");
+        let fault = self.faults.get(&world.commits).copied();
+        world.commits += 1;
+        let records = std::mem::take(&mut self.open);
+        if fault != Some(Fault::Aborted) {
+            world.committed.extend(records);
+            world.checkpoints.push(checkpoint);
+        }
+        self.outcome = Some(fault.map_or(Ok(()), |_| Err(Error::transient("the broker died"))));
+        Ok(())
+    }
+
+    async fn committed(&mut self) -> Result<()> {
+        match self.outcome.take() {
+            Some(outcome) => outcome,
+            None => std::future::pending().await,
+        }
+    }
+}
