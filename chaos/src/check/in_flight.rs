@@ -1,0 +1,101 @@
+//! Did the fault meet something? A change was in flight when MySQL had acknowledged it and no read-committed consumer had
+//! seen it at the moment the victim was known to be gone. A fault that met nothing in flight proves nothing: `unknown`.
+
+use crate::facts::Facts;
+use crate::history::{FaultEvent, FaultStep};
+use crate::verdict::{Finding, Tally, Verdict};
+
+/// What one fault met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Met {
+    /// Changes in flight.
+    pub changes: u64,
+    /// Those of them that went to the partition that was hit.
+    pub in_partition: u64,
+}
+
+/// Every fault of the plan must have struck, and met something.
+#[must_use]
+pub fn check(facts: &Facts<'_>) -> Finding {
+    let planned = facts.history.drill().map_or(0, |drill| drill.faults.len());
+    let struck: Vec<&FaultEvent> = strikes(facts).collect();
+    let mut finding = Tally::new("in-flight").finding(0, "strike");
+    let met: Vec<Met> = struck.iter().map(|event| met(facts, event)).collect();
+    finding.checked = met.iter().map(|met| met.changes).sum();
+    let all_met = struck.len() >= planned && !met.is_empty() && met.iter().all(|met| met.changes > 0);
+    finding.verdict = if all_met { Verdict::Consistent } else { Verdict::Unknown };
+    finding.summary = format!(
+        "{} of {planned} planned faults struck, changes in flight: {}",
+        struck.len(),
+        finding.checked
+    );
+    finding
+}
+
+/// The moments at which a victim was known to be gone.
+pub fn strikes<'a>(facts: &Facts<'a>) -> impl Iterator<Item = &'a FaultEvent> {
+    facts
+        .history
+        .faults
+        .iter()
+        .filter(|event| event.step == FaultStep::Struck)
+}
+
+/// What was in flight when a fault struck.
+#[must_use]
+pub fn met(facts: &Facts<'_>, struck: &FaultEvent) -> Met {
+    let mut met = Met {
+        changes: 0,
+        in_partition: 0,
+    };
+    for transaction in facts
+        .acknowledged()
+        .filter(|transaction| transaction.end_us <= struck.at_us)
+    {
+        for row in &transaction.rows {
+            let shown = facts.shown(row, transaction.number);
+            if shown.is_some_and(|record| record.at_us <= struck.at_us) {
+                continue;
+            }
+            met.changes += 1;
+            let hit = shown.is_some_and(|record| {
+                Some(record.topic.as_str()) == struck.topic.as_deref() && Some(record.partition) == struck.partition
+            });
+            met.in_partition += u64::from(hit);
+        }
+    }
+    met
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::example;
+
+    #[test]
+    fn counts_what_was_acknowledged_and_not_yet_seen() {
+        let history = example::history();
+        let facts = Facts::of(&history);
+        let struck = strikes(&facts).next().unwrap();
+        assert_eq!(
+            met(&facts, struck),
+            Met {
+                changes: 1,
+                in_partition: 1
+            }
+        );
+        assert_eq!(check(&facts).verdict, Verdict::Consistent);
+    }
+
+    #[test]
+    fn a_fault_that_met_nothing_or_never_struck_is_unknown() {
+        let mut history = example::history();
+        for record in &mut history.observed {
+            record.at_us = 0;
+        }
+        assert_eq!(check(&Facts::of(&history)).verdict, Verdict::Unknown);
+        let mut history = example::history();
+        history.faults.clear();
+        assert_eq!(check(&Facts::of(&history)).verdict, Verdict::Unknown);
+    }
+}

@@ -1,0 +1,140 @@
+//! How long each hop was blind: from the moment the victim was gone until the first change that MySQL acknowledged after
+//! that moment, and that goes through the partition that was hit, was visible behind the hop.
+
+use crate::facts::{Facts, row_key};
+use crate::history::{FaultEvent, Observed};
+use crate::verdict::{Finding, Tally, Verdict};
+use std::collections::HashSet;
+
+/// Recovery of each hop after one fault, microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recovery {
+    /// MySQL to a read-committed consumer of Kafka.
+    pub kafka_us: Option<u64>,
+    /// MySQL to Redis.
+    pub redis_us: Option<u64>,
+}
+
+/// Every hop recovers within the limit. One that was watched for longer and did not is `inconsistent`; one that nobody
+/// watched, or not for so long, is `unknown`.
+#[must_use]
+pub fn check(facts: &Facts<'_>, seconds_max: u64) -> Finding {
+    let mut tally = Tally::new("recovery");
+    let limit_us = seconds_max * 1_000_000;
+    let end_us = facts.history.ended.as_ref().map_or(0, |ended| ended.at_us);
+    let mut parts = Vec::new();
+    let mut undecided = false;
+    for struck in super::in_flight::strikes(facts) {
+        if !facts
+            .acknowledged()
+            .any(|transaction| transaction.end_us > struck.at_us)
+        {
+            continue;
+        }
+        let recovery = after(facts, struck);
+        let watched_us = end_us.saturating_sub(struck.at_us);
+        for (hop, took_us) in [("Kafka", recovery.kafka_us), ("Redis", recovery.redis_us)] {
+            tally.checked += 1;
+            let shown = took_us.map_or("not".into(), |took_us| format!("after {:.1} s", took_us as f64 / 1e6));
+            if took_us.unwrap_or(watched_us) > limit_us {
+                tally.wrong(|| format!("MySQL -> {hop} recovered {shown}, at most {seconds_max} s are allowed"));
+            } else if took_us.is_none() {
+                undecided = true;
+            }
+            parts.push(format!("{hop} {shown}"));
+        }
+    }
+    let mut finding = tally.finding(0, "hops");
+    if finding.verdict == Verdict::Consistent && undecided {
+        finding.verdict = Verdict::Unknown;
+    }
+    if finding.checked > 0 {
+        finding.summary = format!("{}, at most {seconds_max} s are allowed", parts.join(", "));
+    }
+    finding
+}
+
+/// The recovery of each hop after one fault.
+#[must_use]
+pub fn after(facts: &Facts<'_>, struck: &FaultEvent) -> Recovery {
+    let hit = |record: &&Observed| {
+        struck.topic.as_ref().is_none_or(|topic| *topic == record.topic)
+            && struck.partition.is_none_or(|partition| partition == record.partition)
+    };
+    let acknowledged_after = |number: u64| {
+        facts
+            .transactions
+            .get(&number)
+            .is_some_and(|transaction| transaction.end_us > struck.at_us)
+    };
+    let took = |at_us: Option<u64>| at_us.map(|at_us| at_us.saturating_sub(struck.at_us));
+    let in_kafka = facts
+        .records
+        .iter()
+        .copied()
+        .filter(hit)
+        .filter(|record| record.written_by.is_some_and(acknowledged_after))
+        .map(|record| record.at_us)
+        .min();
+    let keys: HashSet<(&str, u64)> = facts
+        .records
+        .iter()
+        .copied()
+        .filter(hit)
+        .filter_map(|record| Some((facts.table_of(record)?, row_key(&record.key)?)))
+        .collect();
+    let in_redis = facts
+        .history
+        .applied
+        .iter()
+        .filter(|applied| {
+            keys.contains(&(applied.table.as_str(), applied.key)) && acknowledged_after(applied.written_by)
+        })
+        .map(|applied| applied.at_us)
+        .min();
+    Recovery {
+        kafka_us: took(in_kafka),
+        redis_us: took(in_redis),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::example;
+
+    #[test]
+    fn measures_both_hops_and_holds_them_to_the_limit() {
+        let history = example::history();
+        let facts = Facts::of(&history);
+        let struck = crate::check::in_flight::strikes(&facts).next().unwrap();
+        assert_eq!(
+            after(&facts, struck),
+            Recovery {
+                kafka_us: Some(1_250_000),
+                redis_us: Some(1_300_000)
+            }
+        );
+        assert_eq!(check(&facts, 2).verdict, Verdict::Consistent);
+        assert_eq!(check(&facts, 1).verdict, Verdict::Inconsistent);
+    }
+
+    #[test]
+    fn a_hop_that_never_recovers_is_inconsistent_if_it_was_watched_for_long_enough() {
+        let mut history = example::history();
+        history.observed.retain(|record| record.at_us < example::STRUCK_US);
+        assert_eq!(check(&Facts::of(&history), 5).verdict, Verdict::Inconsistent);
+        assert_eq!(check(&Facts::of(&history), 60).verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn no_strike_and_nothing_written_after_it_are_unknown() {
+        let mut history = example::history();
+        history
+            .transactions
+            .retain(|transaction| transaction.end_us < example::STRUCK_US);
+        assert_eq!(check(&Facts::of(&history), 60).verdict, Verdict::Unknown);
+        history.faults.clear();
+        assert_eq!(check(&Facts::of(&history), 60).verdict, Verdict::Unknown);
+    }
+}

@@ -1,0 +1,306 @@
+//! A drill is one value: a lab, a workload, phases, faults, checks and limits.
+//!
+//! It is written as TOML, stored in every run folder, printed by `mysync-drill show`, and run again from either. Unknown
+//! keys are refused, so that a misspelt limit is an error and never a limit that does not hold.
+
+use crate::error::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Name of the file in the run folder.
+pub const FILE_NAME: &str = "drill.toml";
+
+/// Longest phase, seconds: a drill ends.
+const PHASE_SECONDS_MAX: u64 = 24 * 3600;
+/// Most clients of a workload: each is one connection and one task.
+const CLIENTS_MAX: u32 = 256;
+/// Most accounts of the bank.
+const ACCOUNTS_MAX: u32 = 1_000_000;
+
+/// The drills that this binary carries: name and text.
+const EMBEDDED: [(&str, &str); 1] = [(
+    "kill-partition-leader",
+    include_str!("../drills/kill-partition-leader.toml"),
+)];
+
+/// A lab + a workload + a schedule of faults + checks + limits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drill {
+    /// Its name, as on the command line.
+    pub name: String,
+    /// One line for people.
+    pub about: String,
+    /// What is judged, besides what is always judged (did the fault meet something in flight, the limits).
+    pub checks: Vec<CheckName>,
+    /// The servers.
+    pub lab: LabPlan,
+    /// What writes to MySQL.
+    pub workload: WorkloadPlan,
+    /// How long it goes on.
+    pub phases: Phases,
+    /// What is broken on purpose, and when.
+    #[serde(default)]
+    pub faults: Vec<FaultPlan>,
+    /// What is still all right.
+    pub limits: Limits,
+}
+
+/// The servers of a drill.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LabPlan {
+    /// Version of MySQL, e.g. `8.0`.
+    pub mysql: String,
+    /// Replicas of the primary.
+    pub replicas: usize,
+    /// Whether the servers run with GTIDs.
+    pub gtid: bool,
+    /// Kafka brokers.
+    pub brokers: usize,
+    /// The stores that are filled.
+    pub targets: Vec<TargetName>,
+}
+
+/// A store that is filled and checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TargetName {
+    /// Redis, layout hash.
+    Redis,
+}
+
+/// What writes to MySQL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkloadPlan {
+    /// Which workload.
+    pub kind: WorkloadKind,
+    /// Accounts that money is moved between.
+    pub accounts: u32,
+    /// Connections that write at the same time.
+    pub clients: u32,
+    /// Transactions a second of all clients together.
+    pub transfers_per_second: Rate,
+}
+
+/// The workloads that there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WorkloadKind {
+    /// Money moved between accounts.
+    Bank,
+}
+
+/// A number a second, or as many as the server takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Rate {
+    /// This many a second.
+    PerSecond(u32),
+    /// The word `max`.
+    Max(Max),
+}
+
+/// The word `max`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Max {
+    /// As many as the server takes.
+    Max,
+}
+
+/// How long the workload goes on, seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Phases {
+    /// All is well.
+    pub before_seconds: u64,
+    /// Faults strike and are cured.
+    pub during_seconds: u64,
+    /// All is well again.
+    pub after_seconds: u64,
+}
+
+/// One fault of the schedule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultPlan {
+    /// Which fault.
+    pub kind: FaultKind,
+    /// When it strikes, seconds into the phase `during`.
+    pub at_seconds: u64,
+    /// When its cure begins, seconds into the phase `during`.
+    pub cure_at_seconds: u64,
+}
+
+/// The faults that there are, one file each in `fault/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// SIGKILL of the broker that leads a partition of the busiest topic.
+    KillPartitionLeader,
+}
+
+/// The checks that a drill can ask for, one file each in `check/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckName {
+    /// Every acknowledged change has its record.
+    Lost,
+    /// No change has two.
+    Duplicate,
+    /// Versions rise and have no gaps.
+    OutOfOrder,
+    /// No record stands for a change that nobody made.
+    Phantom,
+    /// The sum of all balances is what it was.
+    Conserved,
+    /// Every row of the target equals MySQL's.
+    Convergence,
+}
+
+/// What is still all right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Acknowledged changes without a record.
+    pub lost_max: u64,
+    /// Changes with more than one.
+    pub duplicates_max: u64,
+    /// Versions that fall, break real-time order, or are missing.
+    pub out_of_order_max: u64,
+    /// From the fault until a change acknowledged after it was visible, each hop, seconds.
+    pub recovery_seconds_max: u64,
+    /// Peak resident memory of the reader and of the writer, each, MB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resident_mb_max: Option<u64>,
+}
+
+impl Drill {
+    /// The drill of this name that the binary carries.
+    pub fn named(name: &str) -> Result<Self> {
+        let (_, text) = EMBEDDED.iter().find(|(known, _)| *known == name).ok_or_else(|| {
+            Error::configuration(format!("no drill has the name {name}"))
+                .hint("mysync-drill list shows them; --file takes one of your own")
+        })?;
+        Self::parse(text, name)
+    }
+
+    /// All drills that the binary carries.
+    pub fn all() -> Result<Vec<Self>> {
+        EMBEDDED.iter().map(|(name, text)| Self::parse(text, name)).collect()
+    }
+
+    /// Reads a file.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Error::configuration(format!("the drill cannot be read: {}", path.display()))
+                .detail(error)
+                .hint("give the path of a TOML file; mysync-drill show kill-partition-leader prints one to start from")
+        })?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    /// Reads a text; `place` names it in errors.
+    pub fn parse(text: &str, place: &str) -> Result<Self> {
+        let drill: Drill = toml::from_str(text).map_err(|error| {
+            Error::configuration(format!("the drill is not understood: {place}"))
+                .detail(error.to_string().trim_end().replace('\n', "\n  "))
+                .hint("mysync-drill show kill-partition-leader prints one with every key")
+        })?;
+        drill.validate(place)?;
+        Ok(drill)
+    }
+
+    /// The text that [`Drill::parse`] reads back.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|error| Error::definite("the drill cannot be written as TOML").detail(error))
+    }
+
+    fn validate(&self, place: &str) -> Result<()> {
+        let refuse = |key: &str, expected: String| {
+            Err(
+                Error::configuration(format!("the drill {place} has a wrong value: {key}"))
+                    .hint(format!("expected {expected}")),
+            )
+        };
+        let Phases {
+            before_seconds,
+            during_seconds,
+            after_seconds,
+        } = self.phases;
+        if [before_seconds, during_seconds, after_seconds]
+            .into_iter()
+            .any(|seconds| seconds > PHASE_SECONDS_MAX)
+        {
+            return refuse("phases", format!("at most {PHASE_SECONDS_MAX} seconds each"));
+        }
+        if !(1..=CLIENTS_MAX).contains(&self.workload.clients) {
+            return refuse("workload.clients", format!("1 to {CLIENTS_MAX}"));
+        }
+        if !(2..=ACCOUNTS_MAX).contains(&self.workload.accounts) {
+            return refuse("workload.accounts", format!("2 to {ACCOUNTS_MAX}"));
+        }
+        if self.workload.transfers_per_second == Rate::PerSecond(0) {
+            return refuse("workload.transfers_per_second", "1 or more, or \"max\"".into());
+        }
+        if self.lab.targets.is_empty() {
+            return refuse("lab.targets", "at least [\"redis\"]".into());
+        }
+        for fault in &self.faults {
+            if fault.cure_at_seconds <= fault.at_seconds || fault.cure_at_seconds > during_seconds {
+                return refuse(
+                    "faults.cure_at_seconds",
+                    format!("more than at_seconds and at most the {during_seconds} seconds of the phase during"),
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_embedded_drill_parses_under_its_own_name_and_reads_back_from_its_text() {
+        for (name, text) in EMBEDDED {
+            let drill = Drill::parse(text, name).unwrap();
+            assert_eq!(drill.name, name);
+            assert_eq!(Drill::parse(&drill.to_toml().unwrap(), "again").unwrap(), drill);
+        }
+    }
+
+    #[test]
+    fn refusals_name_the_key_and_what_is_expected() {
+        let good = EMBEDDED[0].1;
+        let cases = [
+            ("lost_max = 0", "lost_maximum = 0"),
+            ("clients = 4", "clients = 0"),
+            ("accounts = 1000", "accounts = 1"),
+            ("transfers_per_second = 400", "transfers_per_second = \"some\""),
+            ("transfers_per_second = 400", "transfers_per_second = 0"),
+            ("cure_at_seconds = 12", "cure_at_seconds = 21"),
+            ("targets = [\"redis\"]", "targets = []"),
+            ("\"phantom\"", "\"ghost\""),
+        ];
+        let refusals = cases.map(|(old, new)| {
+            let broken = good.replacen(old, new, 1);
+            assert_ne!(broken, good, "{old} is not in the drill");
+            Drill::parse(&broken, "drill.toml").unwrap_err().to_string()
+        });
+        insta::assert_snapshot!(refusals.join("\n\n"));
+    }
+
+    #[test]
+    fn an_unknown_name_says_how_to_find_the_known_ones() {
+        assert!(
+            Drill::named("nothing")
+                .unwrap_err()
+                .to_string()
+                .contains("mysync-drill list")
+        );
+    }
+}

@@ -1,0 +1,116 @@
+//! A history with what the checks look up again and again: which record shows which change, and when.
+
+use crate::history::{History, Observed, Op, Outcome, Row, Transaction, Write};
+use std::collections::{HashMap, HashSet};
+
+/// One record that a change must have: table, key, op, and the transaction's number (0 for deletes and tombstones, which
+/// carry no row after the change).
+pub type Mark<'a> = (&'a str, u64, Op, u64);
+
+/// A history and its lookups.
+pub struct Facts<'a> {
+    /// The history.
+    pub history: &'a History,
+    /// The records, without those that the consumer was handed again, in order of arrival.
+    pub records: Vec<&'a Observed>,
+    /// The first record that shows a change.
+    pub visible: HashMap<Mark<'a>, &'a Observed>,
+    /// Transactions by their number.
+    pub transactions: HashMap<u64, &'a Transaction>,
+}
+
+impl<'a> Facts<'a> {
+    /// Looks through the history once.
+    #[must_use]
+    pub fn of(history: &'a History) -> Self {
+        let mut places = HashSet::new();
+        let records: Vec<&Observed> = history
+            .observed
+            .iter()
+            .filter(|record| places.insert((record.topic.as_str(), record.partition, record.offset)))
+            .collect();
+        let prefix = history.begun.as_ref().map_or("", |begun| begun.prefix.as_str());
+        let mut visible = HashMap::new();
+        for record in &records {
+            if let Some(mark) = mark_of(record, prefix) {
+                visible.entry(mark).or_insert(*record);
+            }
+        }
+        let transactions = history
+            .transactions
+            .iter()
+            .map(|transaction| (transaction.number, transaction))
+            .collect();
+        Self {
+            history,
+            records,
+            visible,
+            transactions,
+        }
+    }
+
+    /// The transactions that MySQL acknowledged while the pipeline was listening.
+    pub fn acknowledged(&self) -> impl Iterator<Item = &'a Transaction> {
+        self.history
+            .transactions
+            .iter()
+            .filter(|transaction| transaction.outcome == Outcome::Acknowledged)
+    }
+
+    /// `database.table` of a record of the pipeline's topics.
+    #[must_use]
+    pub fn table_of(&self, record: &'a Observed) -> Option<&'a str> {
+        table_of(
+            record,
+            self.history.begun.as_ref().map_or("", |begun| begun.prefix.as_str()),
+        )
+    }
+
+    /// The record with which a row's change was wholly visible: the latest of its records; none if one is absent.
+    #[must_use]
+    pub fn shown(&self, row: &'a Row, number: u64) -> Option<&'a Observed> {
+        let shown: Option<Vec<&Observed>> = marks(row, number)
+            .iter()
+            .map(|mark| self.visible.get(mark).copied())
+            .collect();
+        shown?.into_iter().max_by_key(|record| record.at_us)
+    }
+}
+
+/// The records that a row's change must have.
+#[must_use]
+pub fn marks(row: &Row, number: u64) -> Vec<Mark<'_>> {
+    let table = row.table.as_str();
+    match row.write {
+        Write::Insert { key } => vec![(table, key, Op::Insert, number)],
+        Write::Update { key } => vec![(table, key, Op::Update, number)],
+        Write::Delete { key } => vec![(table, key, Op::Delete, 0), (table, key, Op::Tombstone, 0)],
+        Write::Move { from, key } => {
+            vec![
+                (table, from, Op::Delete, 0),
+                (table, from, Op::Tombstone, 0),
+                (table, key, Op::Insert, number),
+            ]
+        }
+    }
+}
+
+/// The key of a row in a record with one integer key column, `{"id":7}`.
+#[must_use]
+pub fn row_key(key: &str) -> Option<u64> {
+    let (_, number) = key.strip_suffix('}')?.rsplit_once(':')?;
+    number.parse().ok()
+}
+
+fn mark_of<'a>(record: &'a Observed, prefix: &str) -> Option<Mark<'a>> {
+    let number = match record.op {
+        Op::Insert | Op::Update => record.written_by?,
+        Op::Delete | Op::Tombstone => 0,
+        Op::Other => return None,
+    };
+    Some((table_of(record, prefix)?, row_key(&record.key)?, record.op, number))
+}
+
+fn table_of<'a>(record: &'a Observed, prefix: &str) -> Option<&'a str> {
+    record.topic.strip_prefix(prefix)?.strip_prefix('.')
+}

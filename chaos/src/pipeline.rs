@@ -1,0 +1,265 @@
+//! The reader and the writer as the binaries that users run, in processes of their own.
+//!
+//! Their output goes to `reader.log` and `writer.log` in the run folder. Memory and CPU are taken from /proc twice a
+//! second and once more before a kill. A process that ends by itself is recorded with its last lines and not started
+//! again: a pipeline that needs a nurse has not held. Only processes started here are ever killed here.
+
+mod usage;
+
+use crate::error::{Doing, Error, Result};
+use crate::history::{ProcessChange, ProcessEvent, ProcessSample, Record, Recorder};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+use usage::Usage;
+
+/// Between two samples of memory and CPU.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
+/// Lines of a log that an error shows.
+const LOG_LINES_SHOWN: usize = 12;
+
+/// A process of the pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// `mysync reader`
+    Reader,
+    /// `mysync writer redis`
+    Writer,
+}
+
+impl Role {
+    /// Both, in the order of a change's way.
+    pub const ALL: [Role; 2] = [Role::Reader, Role::Writer];
+
+    /// Its name in the history and of its log.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Reader => "reader",
+            Role::Writer => "writer",
+        }
+    }
+
+    fn words(self) -> &'static [&'static str] {
+        match self {
+            Role::Reader => &["reader"],
+            Role::Writer => &["writer", "redis"],
+        }
+    }
+}
+
+/// The processes of one run. Dropping it kills them.
+pub struct Pipeline {
+    binary: PathBuf,
+    config: PathBuf,
+    folder: PathBuf,
+    shared: Arc<Shared>,
+    sampler: JoinHandle<()>,
+}
+
+struct Shared {
+    recorder: Recorder,
+    folder: PathBuf,
+    children: Mutex<BTreeMap<Role, Child>>,
+    ended: Mutex<Vec<String>>,
+}
+
+impl Pipeline {
+    /// Nothing runs yet. `binary` is what [`binary`] finds, `config` is the file that both processes get, `folder` takes their logs.
+    pub fn new(binary: PathBuf, config: &Path, folder: &Path, recorder: &Recorder) -> Self {
+        let shared = Arc::new(Shared {
+            recorder: recorder.clone(),
+            folder: folder.to_owned(),
+            children: Mutex::default(),
+            ended: Mutex::default(),
+        });
+        let sampler = tokio::spawn(Arc::clone(&shared).sample_for_ever());
+        Self {
+            binary,
+            config: config.to_owned(),
+            folder: folder.to_owned(),
+            shared,
+            sampler,
+        }
+    }
+
+    /// Starts a process that does not run.
+    pub fn start(&self, role: Role) -> Result<()> {
+        let log = open_log(&self.folder, role)?;
+        let errors = log
+            .try_clone()
+            .doing(|| format!("the log of the {} cannot be opened", role.name()))?;
+        let child = Command::new(&self.binary)
+            .args(role.words())
+            .arg("--config")
+            .arg(&self.config)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(errors)
+            .kill_on_drop(true)
+            .spawn()
+            .doing(|| format!("the {} cannot be started: {}", role.name(), self.binary.display()))?;
+        let detail = child.id().map_or(String::new(), |pid| format!("process {pid}"));
+        self.shared.children().insert(role, child);
+        self.shared.record(role, ProcessChange::Started, detail);
+        Ok(())
+    }
+
+    /// Ends a process with SIGKILL and waits until it is gone.
+    pub async fn kill9(&self, role: Role) -> Result<()> {
+        self.end(role, ProcessChange::Killed).await
+    }
+
+    /// Kills and starts a process.
+    pub async fn restart(&self, role: Role) -> Result<()> {
+        self.kill9(role).await?;
+        self.start(role)
+    }
+
+    /// Ends all processes: they lose nothing by a kill, or the drill would say so.
+    pub async fn stop(&self) -> Result<()> {
+        for role in Role::ALL {
+            if self.runs(role) {
+                self.end(role, ProcessChange::Stopped).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a process runs that was started here.
+    #[must_use]
+    pub fn runs(&self, role: Role) -> bool {
+        self.shared.children().contains_key(&role)
+    }
+
+    /// An error if a process ended by itself.
+    pub fn check(&self) -> Result<()> {
+        let ended = self.shared.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        match ended.first() {
+            None => Ok(()),
+            Some(what) => {
+                Err(Error::definite(what.clone()).hint(format!("the whole log is in {}", self.folder.display())))
+            }
+        }
+    }
+
+    async fn end(&self, role: Role, change: ProcessChange) -> Result<()> {
+        self.shared.sample();
+        let child = self.shared.children().remove(&role);
+        let Some(mut child) = child else {
+            self.check()?;
+            return Err(Error::definite(format!("the {} does not run", role.name())).hint("start it first"));
+        };
+        child
+            .kill()
+            .await
+            .doing(|| format!("the {} cannot be killed", role.name()))?;
+        self.shared.record(role, change, String::new());
+        Ok(())
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        self.sampler.abort();
+        // The sampler's task can outlive this a little and holds the children too.
+        self.shared.children().clear();
+    }
+}
+
+impl Shared {
+    fn children(&self) -> MutexGuard<'_, BTreeMap<Role, Child>> {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn record(&self, role: Role, what: ProcessChange, detail: String) {
+        let (at_us, name) = (self.recorder.now_us(), role.name().to_owned());
+        self.recorder.append(&Record::ProcessEvent(ProcessEvent {
+            at_us,
+            name,
+            what,
+            detail,
+        }));
+    }
+
+    async fn sample_for_ever(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(SAMPLE_INTERVAL);
+        loop {
+            ticks.tick().await;
+            self.sample();
+        }
+    }
+
+    fn sample(&self) {
+        let mut children = self.children();
+        let mut gone = Vec::new();
+        for (role, child) in children.iter_mut() {
+            if let Ok(Some(status)) = child.try_wait() {
+                gone.push((*role, status));
+                continue;
+            }
+            let Some((pid, usage)) = child.id().and_then(|pid| Some((pid, Usage::of(pid)?))) else {
+                continue;
+            };
+            self.recorder.append(&Record::Process(ProcessSample {
+                at_us: self.recorder.now_us(),
+                name: role.name().into(),
+                pid,
+                resident_kb: usage.resident_kb,
+                resident_peak_kb: usage.resident_peak_kb,
+                cpu_ms: usage.cpu_ms,
+            }));
+        }
+        for (role, status) in gone {
+            children.remove(&role);
+            let log = last_lines(&self.folder.join(log_name(role)));
+            let what = format!("the {} ended by itself: {status}\n{log}", role.name());
+            self.ended
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(what.trim_end().to_owned());
+            self.record(
+                role,
+                ProcessChange::Ended,
+                format!("{status}\n{log}").trim_end().to_owned(),
+            );
+        }
+    }
+}
+
+/// The binary `mysync` beside this one, or, in a test, beside the folder of the tests.
+pub fn binary() -> Result<PathBuf> {
+    let own = std::env::current_exe().doing(|| "the path of this binary is not known".into())?;
+    let folders = own.ancestors().skip(1).take(2);
+    let found = folders
+        .map(|folder| folder.join("mysync"))
+        .find(|candidate| candidate.is_file());
+    found.ok_or_else(|| {
+        Error::definite(format!("the binary mysync is not beside {}", own.display())).hint("cargo build --workspace")
+    })
+}
+
+fn log_name(role: Role) -> String {
+    format!("{}.log", role.name())
+}
+
+fn open_log(folder: &Path, role: Role) -> Result<File> {
+    let path = folder.join(log_name(role));
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .doing(|| format!("a log cannot be opened: {}", path.display()))
+}
+
+fn last_lines(path: &Path) -> String {
+    let text = std::fs::read(path).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
+}

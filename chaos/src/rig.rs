@@ -1,0 +1,286 @@
+//! The rig of a run: the lab, the pipeline on it, the bank that writes, and what observes each hop.
+//!
+//! It comes up in this order: servers, tables, observers, reader and writer, then pulses (one row that is updated) until
+//! one comes through; only what is acknowledged after that must arrive. After the workload it settles: one more pulse must
+//! come through, and the numbers of the changes seen must have no hole.
+
+use crate::drill::{self, Drill, TargetName};
+use crate::error::{Doing, Error, Result};
+use crate::fault::Surroundings;
+use crate::history::{Begun, Convergence, Ended, Record, Recorder, Settled};
+use crate::observe::{RowObserver, TopicObserver};
+use crate::pipeline::{self, Pipeline, Role};
+use crate::verdict::{EXAMPLES_MAX, Verdict};
+use crate::workload::bank::{self, Bank};
+use fixtures::Lab;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::Instant;
+
+/// Prefix of the topics of a drill.
+pub const PREFIX: &str = "drill";
+/// Prefix of the topics that a fault aims at.
+pub const TABLE_TOPICS: &str = "drill.bank.";
+/// The table whose one row is updated to see whether the pipeline is awake.
+const PULSE_TABLE: &str = "bank.pulse";
+/// The table whose rows are watched in Redis.
+const WATCHED_TABLE: &str = "bank.account";
+/// Rows watched in Redis.
+const WATCHED_ROWS_MAX: u64 = 60;
+/// Longest time until the first change comes through.
+const AWAKE_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a pulse is waited for before the next one is written.
+const PULSE_INTERVAL: Duration = Duration::from_millis(250);
+/// Longest time to catch up after the workload.
+const SETTLE_DEADLINE: Duration = Duration::from_secs(60);
+
+/// All that a run needs, up and awake.
+pub struct Rig {
+    /// The servers.
+    pub lab: Lab,
+    /// Reader and writer.
+    pub pipeline: Pipeline,
+    /// What writes to MySQL.
+    pub bank: Bank,
+    /// What is seen in the topics.
+    pub topics: TopicObserver,
+    /// Where all is recorded.
+    pub recorder: Recorder,
+    seed: u64,
+    config: PathBuf,
+    _rows: RowObserver,
+}
+
+/// What a rig is set up for.
+#[derive(Debug, Clone, Copy)]
+pub struct Setup<'a> {
+    /// The plan.
+    pub drill: &'a Drill,
+    /// Seed of all that is random.
+    pub seed: u64,
+    /// Where everything of the run is kept; must not hold a run yet.
+    pub folder: &'a Path,
+    /// Tables that are followed besides the workload's, as patterns `<database>.<table>`.
+    pub more_tables: &'a [&'a str],
+}
+
+impl Rig {
+    /// Brings all up and begins the history of the run.
+    pub async fn set_up(setup: Setup<'_>) -> Result<Self> {
+        let Setup {
+            drill,
+            seed,
+            folder,
+            more_tables,
+        } = setup;
+        // Before servers are started for nothing.
+        let binary = pipeline::binary()?;
+        let recorder = begin(drill, seed, folder)?;
+        let lab = lab(drill, folder).await?;
+        let config = folder.join("mysync.toml");
+        std::fs::write(
+            &config,
+            lab.config_toml(PREFIX, &[&[bank::TABLES], more_tables].concat()),
+        )
+        .doing(|| format!("the configuration file cannot be written: {}", config.display()))?;
+        let primary = lab.primary().doing(|| "the drill's lab has no MySQL".into())?;
+        let options = primary.opts("root", fixtures::mysql::ROOT_PASSWORD);
+        let bank = Bank::create(options, &drill.workload, seed, &recorder).await?;
+        let kafka = lab.kafka().doing(|| "the drill's lab has no brokers".into())?;
+        let topics = TopicObserver::start(&kafka.bootstrap(), PREFIX, PULSE_TABLE, &recorder)?;
+        let url = lab.redis().doing(|| "the drill's lab has no Redis".into())?.url();
+        let rows = RowObserver::start(&url, WATCHED_TABLE, bank.watched(WATCHED_ROWS_MAX), &recorder)?;
+        let pipeline = Pipeline::new(binary, &config, folder, &recorder);
+        for role in Role::ALL {
+            pipeline.start(role)?;
+        }
+        let mut rig = Self {
+            lab,
+            pipeline,
+            bank,
+            topics,
+            recorder,
+            seed,
+            config,
+            _rows: rows,
+        };
+        rig.wake().await?;
+        rig.bank.open_accounts().await?;
+        Ok(rig)
+    }
+
+    /// What a fault may look at and break.
+    #[must_use]
+    pub fn surroundings(&self) -> Surroundings<'_> {
+        Surroundings {
+            lab: &self.lab,
+            topics: &self.topics,
+            recorder: &self.recorder,
+            topics_prefix: TABLE_TOPICS,
+            seed: self.seed,
+        }
+    }
+
+    /// Lets `duration` pass, or fails as soon as a process has ended by itself.
+    pub async fn hold(&self, duration: Duration) -> Result<()> {
+        let until = Instant::now() + duration;
+        loop {
+            self.pipeline.check()?;
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            tokio::time::sleep(left.min(PULSE_INTERVAL)).await;
+        }
+    }
+
+    /// Waits until all that was written has come through, and records whether it did.
+    pub async fn settle(&mut self) -> Result<()> {
+        let number = self.bank.pulse(true).await?;
+        let whole = match self.topics.wait_for_pulse(number, SETTLE_DEADLINE).await {
+            true => self.topics.wait_for_no_hole(SETTLE_DEADLINE).await,
+            // Without the pulse, changes may be late and not lost.
+            false => Err(String::new()),
+        };
+        let pulse_came = whole.as_ref().err().is_none_or(|hole| !hole.is_empty());
+        let detail = match whole {
+            Ok(()) => format!("pulse {number} came through, and every change before it"),
+            Err(hole) if hole.is_empty() => {
+                format!(
+                    "pulse {number} did not come through within {} s",
+                    SETTLE_DEADLINE.as_secs()
+                )
+            }
+            Err(hole) => format!("pulse {number} came through, but {hole}"),
+        };
+        self.recorder.append(&Record::Settled(Settled {
+            at_us: self.recorder.now_us(),
+            caught_up: pulse_came,
+            detail,
+        }));
+        self.topics.check().await
+    }
+
+    /// Compares every row with the target, and records what the checker says.
+    pub async fn converge(&self) -> Result<()> {
+        let said = match consistency::Config::load(&self.config) {
+            Ok(config) => consistency::check(&config, &consistency::Options::default(), &consistency::Silent).await,
+            Err(error) => Err(error),
+        };
+        let at_us = self.recorder.now_us();
+        self.recorder.append(&Record::Convergence(match said {
+            Ok(report) => convergence(&report, at_us),
+            Err(error) => Convergence {
+                at_us,
+                verdict: Verdict::Unknown,
+                rows: 0,
+                missing: 0,
+                extra: 0,
+                different: 0,
+                examples: vec![error.to_string()],
+            },
+        }));
+        Ok(())
+    }
+
+    /// Ends the history, then the processes, and removes the servers; the logs stay. `trouble` says why the run stopped
+    /// early, if it did.
+    pub async fn tear_down(self, trouble: Option<String>) -> Result<()> {
+        self.recorder.append(&Record::Ended(Ended {
+            at_us: self.recorder.now_us(),
+            trouble,
+        }));
+        self.recorder.flush()?;
+        let stopped = self.pipeline.stop().await;
+        drop(self.pipeline);
+        self.lab.down().await.doing(|| "the lab could not be removed".into())?;
+        stopped
+    }
+
+    /// Writes pulses until one comes through.
+    async fn wake(&mut self) -> Result<()> {
+        let deadline = Instant::now() + AWAKE_DEADLINE;
+        while Instant::now() < deadline {
+            self.pipeline.check()?;
+            let number = self.bank.pulse(false).await?;
+            if self.topics.wait_for_pulse(number, PULSE_INTERVAL).await {
+                return Ok(());
+            }
+        }
+        self.topics.check().await?;
+        Err(Error::definite(format!(
+            "no change came through to Kafka within {} s",
+            AWAKE_DEADLINE.as_secs()
+        ))
+        .hint("the reader's log is in the run folder"))
+    }
+}
+
+fn begin(drill: &Drill, seed: u64, folder: &Path) -> Result<Recorder> {
+    std::fs::create_dir_all(folder).doing(|| format!("the run folder cannot be created: {}", folder.display()))?;
+    std::fs::write(folder.join(drill::FILE_NAME), drill.to_toml()?)
+        .doing(|| format!("the run folder cannot be written: {}", folder.display()))?;
+    let recorder = Recorder::create(folder)?;
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    recorder.append(&Record::Begun(Box::new(Begun {
+        drill: drill.clone(),
+        seed,
+        started_unix_ms: u64::try_from(started.as_millis()).unwrap_or(u64::MAX),
+        mysync_version: env!("CARGO_PKG_VERSION").into(),
+        prefix: PREFIX.into(),
+    })));
+    recorder.flush()?;
+    Ok(recorder)
+}
+
+async fn lab(drill: &Drill, folder: &Path) -> Result<Lab> {
+    let plan = &drill.lab;
+    let mut builder = Lab::builder()
+        .name(drill.name.as_str())
+        .run_folder(folder.join("servers"))
+        .mysql(plan.mysql.as_str())
+        .replicas(plan.replicas)
+        .gtid(plan.gtid)
+        .brokers(plan.brokers);
+    for target in &plan.targets {
+        builder = match target {
+            TargetName::Redis => builder.redis(),
+        };
+    }
+    builder.start().await.doing(|| "the lab does not come up".into())
+}
+
+fn convergence(report: &consistency::Report, at_us: u64) -> Convergence {
+    let sum = |count: fn(&consistency::TableReport) -> u64| report.tables.iter().map(count).sum();
+    let mut examples: Vec<String> = report
+        .reason
+        .iter()
+        .map(|reason| format!("{} (hint: {})", reason.what, reason.hint))
+        .collect();
+    examples.extend(report.findings.iter().take(EXAMPLES_MAX).map(|finding| {
+        let columns: Vec<String> = finding
+            .columns
+            .iter()
+            .map(|column| {
+                format!(
+                    "{}: {:?} in MySQL, {:?} in the store",
+                    column.name, column.mysql, column.store
+                )
+            })
+            .collect();
+        format!("{} {} {}", finding.kind.word(), finding.store_key, columns.join(", "))
+    }));
+    Convergence {
+        at_us,
+        verdict: match report.verdict {
+            consistency::Verdict::Consistent => Verdict::Consistent,
+            consistency::Verdict::Unknown => Verdict::Unknown,
+            consistency::Verdict::Inconsistent => Verdict::Inconsistent,
+        },
+        rows: report.rows_mysql(),
+        missing: sum(|table| table.missing),
+        extra: sum(|table| table.extra),
+        different: sum(|table| table.different),
+        examples,
+    }
+}
