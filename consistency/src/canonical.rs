@@ -5,7 +5,7 @@
 //! | type | what is asked for | what is done to it |
 //! | --- | --- | --- |
 //! | integers, BIT, YEAR, DECIMAL | the column (BIT as `+ 0`) | leading zeros of ZEROFILL and YEAR 0000 go |
-//! | FLOAT, DOUBLE | `* 1e0` (a FLOAT printed by itself loses digits; `+ 0e0` would lose the sign of -0.0) | the shortest text that reads back to the same f32, f64 |
+//! | FLOAT, DOUBLE | `* 1e0` (a bare FLOAT loses digits, `+ 0e0` the sign of -0.0) | the shortest text that reads back to the same f32, f64 |
 //! | TIMESTAMP | the column, in a session at +00:00 | `T` between, `Z` behind |
 //! | BINARY, VARBINARY, BLOB | the raw bytes | base64 |
 //! | GEOMETRY | the raw bytes: SRID, then WKB | `{"srid":4326,"wkb":"<base64>"}` |

@@ -5,7 +5,7 @@
 //! transaction holds whole MySQL transactions and ends with the checkpoint. It is committed as soon as the stream has
 //! nothing more at hand, or after `commit_interval_ms`, or after `commit_changes_max` changes, whichever is first; while
 //! one commit is on its way the next transaction grows, so that many small MySQL transactions share one commit under
-//! load and a lonely one does not wait.
+//! load and a lonely one does not wait. A reader that is seconds behind takes more into one Kafka transaction.
 //!
 //! # Resumption
 //! There is one way back from every transient error: drop the source's stream and the publisher, open a new publisher

@@ -197,7 +197,10 @@ proptest! {
     }
 
     #[test]
-    fn dates_and_times_of_day(year in 0..=9999_u64, month in 0..=12_u64, day in 0..=31_u64, seconds in 0..86_400_u64, microsecond in 0..1_000_000_u32, digits in 0..=6_u8) {
+    fn dates_and_times_of_day(
+        year in 0..=9999_u64, month in 0..=12_u64, day in 0..=31_u64,
+        seconds in 0..86_400_u64, microsecond in 0..1_000_000_u32, digits in 0..=6_u8,
+    ) {
         let (microsecond, fraction) = cut(microsecond, digits);
         let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
         let (stored, bits) = stored_fraction(microsecond, digits);

@@ -1,3 +1,5 @@
+//! Tests: the canonical form, type by type.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests: what a configuration may hold, and what each refusal says.
+
 use super::*;
 
 const WHOLE: &str = r#"

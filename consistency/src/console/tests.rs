@@ -1,3 +1,5 @@
+//! Tests: what a person reads.
+
 use super::*;
 use crate::report::{FenceReport, FindingKind, Reason};
 

@@ -8,6 +8,8 @@ use mysync::queue::kafka::KafkaQueue;
 use mysync::source::Source;
 use mysync::source::mysql::MySqlSource;
 use mysync::source::preflight::{self, Check};
+use mysync::target::Target;
+use mysync::target::redis::RedisTarget;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -46,7 +48,11 @@ async fn check(config: &Config, name: &str) -> Result<ExitCode> {
     let kafka = KafkaQueue::new(config).preflight().await.map_err(at("kafka.brokers"))?;
     print("Kafka", &kafka);
     checks.extend(kafka);
-    if config.writer.redis.is_some() {}
+    if let Some(redis) = &config.writer.redis {
+        let mut target = RedisTarget::new(redis, &config.kafka.prefix)?;
+        target.connect().await.map_err(at("writer.redis.address"))?;
+        say(format!("ok    Redis answers at {}", redis.address));
+    }
     preflight::require(&checks, config.reader.allow_unsafe)
         .map_err(|error| error.detail(format!("checked with {name}")))?;
     Ok(ExitCode::SUCCESS)

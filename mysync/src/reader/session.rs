@@ -20,6 +20,13 @@ use tokio::time::Instant;
 /// Bytes after which a batch is handed to the publisher, whatever else.
 const BATCH_BYTES: usize = 512 << 10;
 
+/// A reader that is so far behind is catching up: its changes are late already, and what counts is that few large Kafka
+/// transactions cost less than many small ones.
+const CATCHING_UP_LAG_MS: i64 = 3_000;
+
+/// How much longer and larger a Kafka transaction may be meanwhile.
+const CATCHING_UP_FACTOR: u32 = 20;
+
 /// How long the position may run ahead of the checkpoint while no followed table changes.
 const IDLE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -56,6 +63,8 @@ struct Progress {
     frame: Frame,
     open: Counts,
     open_since: Option<Instant>,
+    /// How long ago the changes read last were made, ms.
+    lag_ms: i64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -119,6 +128,7 @@ impl<'r, S: Source, P: Publisher> Session<'r, S, P> {
             frame: Frame::default(),
             open: Counts::default(),
             open_since: None,
+            lag_ms: 0,
         };
         let context = Context { filter, keys, options };
         let committed_at = Instant::now();
@@ -195,13 +205,18 @@ impl<'r, S: Source, P: Publisher> Session<'r, S, P> {
 
     fn is_commit_due(&self) -> bool {
         let (progress, options) = (&self.progress, self.context.options);
+        let patience = if progress.lag_ms > CATCHING_UP_LAG_MS {
+            CATCHING_UP_FACTOR
+        } else {
+            1
+        };
+        let is_full = progress.open.changes >= options.commit_changes_max as u64 * u64::from(patience);
+        let is_old = |since: Instant| since.elapsed() >= options.commit_interval * patience;
+        let is_checkpoint_old =
+            progress.open.transactions > 0 && self.committed_at.elapsed() >= IDLE_CHECKPOINT_INTERVAL;
         self.commit_on_its_way.is_none()
             && progress.is_commit_possible()
-            && (progress.open.changes >= options.commit_changes_max as u64
-                || progress
-                    .open_since
-                    .is_some_and(|since| since.elapsed() >= options.commit_interval)
-                || (progress.open.transactions > 0 && self.committed_at.elapsed() >= IDLE_CHECKPOINT_INTERVAL))
+            && (is_full || progress.open_since.is_some_and(is_old) || is_checkpoint_old)
     }
 
     fn take_outcome_at_hand(&mut self) -> Result<()> {
@@ -356,6 +371,7 @@ impl Progress {
             offset,
             read_ms: now_ms(),
         };
+        self.lag_ms = place.read_ms - i64::from(place.timestamp_s) * 1_000;
         encoder.frame(&place, &mut self.frame);
         for (row, change) in (0..).zip(rows.rows(&table.map).map_err(refuse)?) {
             encoder.encode(

@@ -166,10 +166,11 @@ mod tests {
         fn agrees_with_a_set_of_single_numbers(left in gtids(), right in gtids()) {
             let (left, left_model) = build(&left);
             let (right, right_model) = build(&right);
-            for uuid in 0..2 {
-                for tag in 0..2 {
+            for (uuid, uuid_text) in UUIDS.iter().enumerate() {
+                for (tag, tag_text) in TAGS.iter().enumerate() {
                     for number in 0..42 {
-                        prop_assert_eq!(left.contains(UUIDS[uuid], TAGS[tag], number), left_model.contains(&(uuid, tag, number)));
+                        let expected = left_model.contains(&(uuid, tag, number));
+                        prop_assert_eq!(left.contains(uuid_text, tag_text, number), expected);
                     }
                 }
             }

@@ -87,7 +87,8 @@ mod tests {
         .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "1 setting(s) are not what the reader needs\n  detail: b: expected ON, found OFF; fix: SET PERSIST x = ON\n  hint: mend the settings and start again"
+            "1 setting(s) are not what the reader needs\n  detail: b: expected ON, found OFF; fix: SET PERSIST x = ON\n  \
+             hint: mend the settings and start again"
         );
         assert!(
             require(&[check("a", false, true)], false)

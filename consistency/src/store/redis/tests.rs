@@ -1,3 +1,5 @@
+//! Tests: how Redis is read.
+
 use super::*;
 use crate::canonical::Kind;
 use crate::table::Column;

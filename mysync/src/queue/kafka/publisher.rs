@@ -13,9 +13,7 @@ use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::{BTreeMap, VecDeque};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -37,7 +35,7 @@ const TRANSACTION_MS_MAX: u32 = 900_000;
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often the thread looks for acknowledgements while it waits for room.
-const POLL_INTERVAL: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
 enum Command {
     Declare(TopicId, Topic),
@@ -59,14 +57,13 @@ pub struct KafkaPublisher {
 impl KafkaPublisher {
     /// Fences every older publisher of the same name and waits until its transaction has ended.
     pub(super) async fn open(queue: &KafkaQueue) -> Result<Self> {
-        let acknowledged = Acknowledged::default();
-        let unacknowledged_bytes = acknowledged.unacknowledged_bytes.clone();
         let mut config = queue.client_config();
         config
             .set("transactional.id", queue.transactional_id())
             .set("transaction.timeout.ms", TRANSACTION_MS_MAX.to_string())
             .set("enable.idempotence", "true")
             .set("acks", "all")
+            .set("delivery.report.only.error", "true")
             .set("partitioner", "murmur2")
             .set("compression.type", queue.config.kafka.compression.name())
             .set("message.max.bytes", queue.config.kafka.message_bytes_max.to_string())
@@ -76,8 +73,8 @@ impl KafkaPublisher {
             .set("queue.buffering.max.messages", "1000000")
             .set("queue.buffering.max.kbytes", "2097151")
             .set("sticky.partitioning.linger.ms", "0");
-        let producer: BaseProducer<Acknowledged> = config
-            .create_with_context(acknowledged)
+        let producer: BaseProducer<Quiet> = config
+            .create_with_context(Quiet)
             .map_err(|error| sort(&error, "cannot make a Kafka producer"))?;
         let opened =
             tokio::task::spawn_blocking(move || producer.init_transactions(OPEN_TIMEOUT).map(|()| producer)).await;
@@ -90,7 +87,7 @@ impl KafkaPublisher {
         let (outcome, outcomes) = mpsc::channel(2);
         let sender = Sender {
             producer,
-            unacknowledged_bytes,
+            in_flight: InFlight::default(),
             topics: Vec::new(),
             checkpoint_topic: queue.internal_topic("checkpoint"),
             reader_name: queue.config.reader.name.clone(),
@@ -175,13 +172,11 @@ impl Drop for KafkaPublisher {
     }
 }
 
-/// Counts acknowledged bytes; each message carries its size.
-#[derive(Default)]
-struct Acknowledged {
-    unacknowledged_bytes: Arc<AtomicUsize>,
-}
+/// Keeps the library from printing by itself. Deliveries are not reported one by one: a failed one makes the commit of
+/// its transaction fail, and successful ones are only counted.
+struct Quiet;
 
-impl ClientContext for Acknowledged {
+impl ClientContext for Quiet {
     fn log(&self, _level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(facility, message, "librdkafka");
     }
@@ -191,19 +186,37 @@ impl ClientContext for Acknowledged {
     }
 }
 
-impl ProducerContext for Acknowledged {
-    type DeliveryOpaque = usize;
+impl ProducerContext for Quiet {
+    type DeliveryOpaque = ();
 
-    /// A failed delivery needs no action here: it makes the commit of its transaction fail.
-    fn delivery(&self, _result: &DeliveryResult<'_>, bytes: usize) {
-        self.unacknowledged_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    fn delivery(&self, _result: &DeliveryResult<'_>, _opaque: ()) {}
+}
+
+/// Bytes of the records that the library holds. It tells only their number; since they are acknowledged about in the
+/// order in which they were sent, they are taken for the last ones.
+#[derive(Default)]
+struct InFlight {
+    sizes: VecDeque<usize>,
+    bytes: usize,
+}
+
+impl InFlight {
+    fn add(&mut self, bytes: usize) {
+        self.sizes.push_back(bytes);
+        self.bytes += bytes;
+    }
+
+    fn keep_last(&mut self, count: usize) {
+        while self.sizes.len() > count {
+            self.bytes -= self.sizes.pop_front().unwrap_or(0);
+        }
     }
 }
 
 /// What the thread owns.
 struct Sender {
-    producer: BaseProducer<Acknowledged>,
-    unacknowledged_bytes: Arc<AtomicUsize>,
+    producer: BaseProducer<Quiet>,
+    in_flight: InFlight,
     topics: Vec<Topic>,
     checkpoint_topic: String,
     reader_name: String,
@@ -263,7 +276,9 @@ impl Sender {
         Ok(())
     }
 
-    fn send_record(&self, record: &Record<'_>) -> Result<()> {
+    fn send_record(&mut self, record: &Record<'_>) -> Result<()> {
+        let bytes = record.key.len() + record.value.map_or(0, <[u8]>::len);
+        self.make_room(bytes)?;
         let topic = &self.topics[record.topic as usize];
         let (mut version, mut origin) = (itoa::Buffer::new(), OriginText::new());
         let version = version.format(record.version.as_i64()).as_bytes();
@@ -282,8 +297,7 @@ impl Sender {
                 value: Some(&topic.table_header),
             });
         }
-        let bytes = record.key.len() + record.value.map_or(0, <[u8]>::len);
-        let mut message = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&topic.name, bytes)
+        let mut message = BaseRecord::<[u8], [u8]>::to(&topic.name)
             .key(record.key)
             .timestamp(record.timestamp_ms)
             .headers(headers);
@@ -291,12 +305,21 @@ impl Sender {
         self.enqueue(message, bytes)
     }
 
-    fn enqueue(&self, mut message: BaseRecord<'_, [u8], [u8], usize>, bytes: usize) -> Result<()> {
-        while self.unacknowledged_bytes.load(Ordering::Relaxed) + bytes > UNACKNOWLEDGED_BYTES_MAX.max(bytes) {
-            self.producer.poll(POLL_INTERVAL);
-            self.require_alive()?;
+    /// Waits until the library holds little enough for a record of so many bytes.
+    fn make_room(&mut self, bytes: usize) -> Result<()> {
+        while self.in_flight.bytes + bytes > UNACKNOWLEDGED_BYTES_MAX.max(bytes) {
+            let count = usize::try_from(self.producer.in_flight_count()).unwrap_or(0);
+            self.in_flight.keep_last(count);
+            if self.in_flight.bytes + bytes > UNACKNOWLEDGED_BYTES_MAX.max(bytes) {
+                self.producer.poll(POLL_INTERVAL);
+                self.require_alive()?;
+            }
         }
-        self.unacknowledged_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.in_flight.add(bytes);
+        Ok(())
+    }
+
+    fn enqueue(&self, mut message: BaseRecord<'_, [u8], [u8]>, bytes: usize) -> Result<()> {
         loop {
             match self.producer.send(message) {
                 Ok(()) => return Ok(()),
@@ -306,10 +329,8 @@ impl Sender {
                     self.require_alive()?;
                 }
                 Err((error, refused)) => {
-                    return Err(sort(
-                        &error,
-                        format!("cannot send a record of {bytes} bytes to {}", refused.topic),
-                    ));
+                    let what = format!("cannot send a record of {bytes} bytes to {}", refused.topic);
+                    return Err(sort(&error, what));
                 }
             }
         }
@@ -328,7 +349,8 @@ impl Sender {
         self.begin()?;
         let value = checkpoint.encode();
         let bytes = self.reader_name.len() + value.len();
-        let message = BaseRecord::<[u8], [u8], usize>::with_opaque_to(&self.checkpoint_topic, bytes)
+        self.make_room(bytes)?;
+        let message = BaseRecord::<[u8], [u8]>::to(&self.checkpoint_topic)
             .key(self.reader_name.as_bytes())
             .payload(&value);
         self.enqueue(message, bytes)?;

@@ -95,6 +95,10 @@ impl Observer {
             return Ok(BTreeMap::new());
         }
         let what = || "the brokers do not tell where partitions begin and end";
+        // The question goes to the leaders that the client knows. One that died since the last answer would not answer
+        // before the timeout, so the client learns the leaders first.
+        let asked = self.client.fetch_metadata(None, ANSWER_TIMEOUT);
+        asked.map_err(|error| sort(&error, what()))?;
         let mut question = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
             question
