@@ -34,8 +34,12 @@ const TRANSACTION_MS_MAX: u32 = 900_000;
 /// How long opening may take before the caller is told, and tries again.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often the thread looks for acknowledgements while it waits for room.
-const POLL_INTERVAL: Duration = Duration::from_millis(2);
+/// How often the thread looks for acknowledgements while it waits for them.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
+
+/// How long records may go without any acknowledgement before the publisher gives up; longer than a partition is without
+/// a leader when a broker dies.
+const STALLED_MAX: Duration = Duration::from_secs(20);
 
 enum Command {
     Declare(TopicId, Topic),
@@ -67,7 +71,7 @@ impl KafkaPublisher {
             .set("partitioner", "murmur2")
             .set("compression.type", queue.config.kafka.compression.name())
             .set("message.max.bytes", queue.config.kafka.message_bytes_max.to_string())
-            .set("linger.ms", "5")
+            .set("linger.ms", "1")
             .set("batch.size", "1000000")
             .set("batch.num.messages", "10000")
             .set("queue.buffering.max.messages", "1000000")
@@ -311,7 +315,7 @@ impl Sender {
             let count = usize::try_from(self.producer.in_flight_count()).unwrap_or(0);
             self.in_flight.keep_last(count);
             if self.in_flight.bytes + bytes > UNACKNOWLEDGED_BYTES_MAX.max(bytes) {
-                self.producer.poll(POLL_INTERVAL);
+                self.pause();
                 self.require_alive()?;
             }
         }
@@ -325,7 +329,7 @@ impl Sender {
                 Ok(()) => return Ok(()),
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => {
                     message = refused;
-                    self.producer.poll(POLL_INTERVAL);
+                    self.pause();
                     self.require_alive()?;
                 }
                 Err((error, refused)) => {
@@ -344,8 +348,38 @@ impl Sender {
         }
     }
 
+    /// Waits until every record is acknowledged.
+    ///
+    /// The library's flush is asked again every millisecond: each call wakes its broker threads, which do not notice by
+    /// themselves that a partition has been added to the transaction; left alone, it would ask only every 100 ms. Without
+    /// any progress this gives up: a transaction that can only be aborted keeps its records.
+    fn flush(&mut self) -> Result<()> {
+        let mut left = i32::MAX;
+        let mut progress_at = Instant::now();
+        while self.producer.flush(Duration::ZERO).is_err() {
+            let now_left = self.producer.in_flight_count();
+            if now_left < left {
+                (left, progress_at) = (now_left, Instant::now());
+            } else if progress_at.elapsed() > STALLED_MAX {
+                let what = format!("{left} records were not acknowledged in {} s", STALLED_MAX.as_secs());
+                return Err(Error::transient(what).hint("are the brokers up, and enough replicas in sync?"));
+            }
+            self.require_alive()?;
+            self.pause();
+        }
+        self.in_flight.keep_last(0);
+        Ok(())
+    }
+
+    /// A wait below a millisecond would make the library's poll spin.
+    fn pause(&self) {
+        self.producer.poll(Duration::ZERO);
+        std::thread::park_timeout(POLL_INTERVAL);
+    }
+
     /// Commits; an outcome that only needs patience is asked for again, any other ends this publisher.
     fn commit(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        let begun = Instant::now();
         self.begin()?;
         let value = checkpoint.encode();
         let bytes = self.reader_name.len() + value.len();
@@ -354,11 +388,14 @@ impl Sender {
             .key(self.reader_name.as_bytes())
             .payload(&value);
         self.enqueue(message, bytes)?;
+        self.flush()?;
+        let flushed = begun.elapsed();
         let deadline = Instant::now() + Duration::from_millis(TRANSACTION_MS_MAX.into());
         loop {
             match self.producer.commit_transaction(ANSWER_TIMEOUT) {
                 Ok(()) => {
                     self.transaction_open = false;
+                    tracing::debug!(flush = ?flushed, whole = ?begun.elapsed(), "Kafka transaction committed");
                     return Ok(());
                 }
                 Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {
