@@ -118,6 +118,9 @@ impl Queue for KafkaQueue {
         topics::create_checkpoint_topic(self).await?;
         let publisher = KafkaPublisher::open(self).await?;
         let checkpoint = checkpoints::last(self).await?;
+        if checkpoint.is_none() {
+            topics::require_unused_prefix(self).await?;
+        }
         Ok((publisher, checkpoint))
     }
 

@@ -99,6 +99,10 @@ impl<'r, S: Source, P: Publisher> Session<'r, S, P> {
                     Start::Oldest => source.oldest().await?,
                     Start::Newest => source.newest().await?,
                 };
+                tracing::warn!(
+                    file = position.file,
+                    "no checkpoint yet: rows that were written before this file are not in the stream"
+                );
                 Checkpoint {
                     position,
                     next_version: Version::FIRST,
@@ -150,6 +154,13 @@ impl<'r, S: Source, P: Publisher> Session<'r, S, P> {
         let begun = Instant::now();
         // A reader without a checkpoint sets one before anything else, so that a restart finds the same beginning.
         self.commit().await?;
+        tokio::select! {
+            outcome = self.publisher.committed() => {
+                outcome?;
+                self.note_committed();
+            }
+            () = self.stop.stopped() => {}
+        }
         while !self.stop.is_stopped() && !self.is_caught_up() {
             self.take_outcome_at_hand()?;
             if self.is_commit_due() {

@@ -93,6 +93,23 @@ pub(super) async fn create_checkpoint_topic(queue: &KafkaQueue) -> Result<()> {
     .await
 }
 
+/// A reader without a checkpoint begins with the first version: topics of an earlier life hold higher ones already.
+pub(super) async fn require_unused_prefix(queue: &KafkaQueue) -> Result<()> {
+    let prefix = format!("{}.", queue.config.kafka.prefix);
+    let own = queue.internal_topic("checkpoint");
+    let metadata = metadata(queue, None).await?;
+    let mut names = metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name);
+    match names.find(|name| name.starts_with(&prefix) && **name != own) {
+        None => Ok(()),
+        Some(name) => Err(Error::definite(format!(
+            "topics of this prefix exist, but no checkpoint of reader {}",
+            queue.config.reader.name
+        ))
+        .detail(format!("topic {name}"))
+        .hint("set reader.name to the reader that wrote them, or choose another kafka.prefix to begin anew")),
+    }
+}
+
 async fn create(queue: &KafkaQueue, name: &str, partitions: i32, more: &[(&str, &str)]) -> Result<()> {
     let kafka = &queue.config.kafka;
     let admin: AdminClient<DefaultClientContext> = queue
