@@ -1,8 +1,8 @@
 //! One life of a reader between two transient errors: from a checkpoint to an error or the end.
 
-use super::tracker::{Meaning, Tracker};
+use super::tracker::{Meaning, Target, Tracker};
 use super::{Options, Summary};
-use crate::checkpoint::{Checkpoint, Position};
+use crate::checkpoint::Checkpoint;
 use crate::config::Start;
 use crate::decode::{Body, Event, Format, RowsEvent, TableMap, TableMapEvent};
 use crate::encode::{EventPlace, Frame, TableEncoder, refuse};
@@ -40,7 +40,7 @@ pub(super) struct Session<'r, S: Source, P: Publisher> {
     stop: Stop,
     summary: &'r mut Summary,
     /// Where `until_caught_up` ends.
-    target: Option<Position>,
+    target: Option<Target>,
     progress: Progress,
     commit_on_its_way: Option<Counts>,
     committed_at: Instant,
@@ -110,7 +110,7 @@ impl<'r, S: Source, P: Publisher> Session<'r, S, P> {
             }
         };
         let target = if options.until_caught_up {
-            Some(source.newest().await?)
+            Some(Target::new(&source.newest().await?)?)
         } else {
             None
         };
@@ -210,8 +210,9 @@ impl<'r, S: Source, P: Publisher> Session<'r, S, P> {
     }
 
     fn is_caught_up(&self) -> bool {
-        let reached = |target| self.progress.tracker.at_boundary() && self.progress.tracker.has_reached(target);
-        self.target.as_ref().is_some_and(reached)
+        self.target
+            .as_ref()
+            .is_some_and(|target| self.progress.tracker.has_reached(target))
     }
 
     fn is_commit_due(&self) -> bool {

@@ -30,6 +30,25 @@ pub(super) enum Meaning {
     NewFile,
 }
 
+/// A place that a reader is to reach.
+#[derive(Debug)]
+pub(super) struct Target {
+    file_number: u64,
+    offset: u64,
+    gtid_set: Option<GtidSet>,
+}
+
+impl Target {
+    pub(super) fn new(position: &Position) -> Result<Self> {
+        let gtid_set = position.gtid_set.as_deref().map(str::parse).transpose()?;
+        Ok(Self {
+            file_number: file_number(&position.file),
+            offset: position.offset,
+            gtid_set,
+        })
+    }
+}
+
 /// The place in the stream.
 #[derive(Debug)]
 pub(super) struct Tracker {
@@ -43,6 +62,7 @@ pub(super) struct Tracker {
     file_born_s: u32,
     /// The birth time that the file at the start must have.
     file_born_expected_s: Option<u32>,
+    is_confirmed: bool,
     /// The open transaction's GTID, in the parts and as text; empty without.
     gtid: (String, String, u64),
     gtid_text: String,
@@ -61,6 +81,7 @@ impl Tracker {
             offset: position.offset,
             file_born_s: position.file_born_s,
             file_born_expected_s: by_file.then_some(position.file_born_s),
+            is_confirmed: false,
             gtid_set,
             gtid: (String::new(), String::new(), 0),
             gtid_text: String::new(),
@@ -82,10 +103,16 @@ impl Tracker {
         !self.in_transaction && self.gtid_text.is_empty()
     }
 
-    /// Whether the position is at or behind another one of the same server.
-    pub(super) fn has_reached(&self, other: &Position) -> bool {
-        let here = (file_number(&self.position.file), self.position.offset);
-        here >= (file_number(&other.file), other.offset)
+    /// Whether all transactions up to the target have been taken, and the server has confirmed the file that the stream
+    /// began in: the same name and offset may be another file's.
+    pub(super) fn has_reached(&self, target: &Target) -> bool {
+        if !self.is_confirmed || !self.at_boundary() {
+            return false;
+        }
+        match (&self.gtid_set, &target.gtid_set) {
+            (Some(here), Some(there)) => there.is_subset(here),
+            _ => (file_number(&self.position.file), self.position.offset) >= (target.file_number, target.offset),
+        }
     }
 
     /// The open transaction's GTID as text; empty without.
@@ -177,6 +204,7 @@ impl Tracker {
             ))
             .hint("load the tables anew under a new kafka.prefix and reader.name"));
         }
+        self.is_confirmed = true;
         self.file_born_s = born_s;
         if self.at_boundary() {
             self.remember();
