@@ -13,8 +13,10 @@
 pub mod kafka;
 
 mod batch;
+mod scan;
 
 pub use batch::{Batch, Origin, Record};
+pub use scan::{Scan, StoredRecord};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
@@ -24,6 +26,22 @@ use std::sync::Arc;
 
 /// Index of a declared topic, given out by [`Publisher::declare`].
 pub type TopicId = u32;
+
+/// A topic that the reader writes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic<'a> {
+    /// `<prefix>.<database>.<table>`: the changes of a table. The last record of each key is kept for ever.
+    Table {
+        /// The table's database.
+        database: &'a str,
+        /// The table.
+        table: &'a str,
+    },
+    /// `<prefix>.__<name>`, one partition: the last record of each key is kept for ever.
+    Compacted(&'a str),
+    /// `<prefix>.__<name>`, one partition: every record is kept for ever.
+    Log(&'a str),
+}
 
 /// One partition of one topic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -52,6 +70,11 @@ pub trait Queue {
     /// committed checkpoint.
     async fn publisher(&self) -> Result<(Self::Publisher, Option<Checkpoint>)>;
 
+    /// Reads an internal topic, given by its name without prefix and underscores, from an offset on (0 is the oldest) up
+    /// to its end as it is now, committed records only. The topic must have been declared. What the caller's own publisher
+    /// has not committed yet is not seen.
+    async fn scan(&self, internal_topic: &str, from_offset: i64) -> Result<Scan>;
+
     /// Joins a group of writers, `<prefix>.<target>`.
     async fn subscriber(&self, group: &str) -> Result<Self::Subscriber>;
 }
@@ -59,8 +82,8 @@ pub trait Queue {
 /// The reader's half of the queue.
 #[allow(async_fn_in_trait)] // The reader drives one publisher on one task.
 pub trait Publisher {
-    /// Makes sure that the table's topic exists with settings that lose nothing.
-    async fn declare(&mut self, database: &str, table: &str) -> Result<TopicId>;
+    /// Makes sure that the topic exists with settings that lose nothing. Asked again, it gives the same id.
+    async fn declare(&mut self, topic: Topic<'_>) -> Result<TopicId>;
 
     /// Appends the batch after all that was sent before. Waits while the buffer is full; returns an empty batch to fill.
     async fn send(&mut self, batch: Batch) -> Result<Batch>;

@@ -12,13 +12,14 @@
 
 mod checkpoints;
 mod publisher;
+mod scan;
 mod subscriber;
 mod topics;
 
 pub use publisher::KafkaPublisher;
 pub use subscriber::KafkaSubscriber;
 
-use super::Queue;
+use super::{Queue, Scan, Topic};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -115,13 +116,17 @@ impl Queue for KafkaQueue {
     type Subscriber = KafkaSubscriber;
 
     async fn publisher(&self) -> Result<(KafkaPublisher, Option<Checkpoint>)> {
-        topics::create_checkpoint_topic(self).await?;
+        topics::create(self, Topic::Compacted("checkpoint")).await?;
         let publisher = KafkaPublisher::open(self).await?;
         let checkpoint = checkpoints::last(self).await?;
         if checkpoint.is_none() {
             topics::require_unused_prefix(self).await?;
         }
         Ok((publisher, checkpoint))
+    }
+
+    async fn scan(&self, internal_topic: &str, from_offset: i64) -> Result<Scan> {
+        scan::start(self, internal_topic, from_offset)
     }
 
     async fn subscriber(&self, group: &str) -> Result<KafkaSubscriber> {

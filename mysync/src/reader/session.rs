@@ -7,7 +7,7 @@ use crate::config::Start;
 use crate::decode::{Body, Event, Format, RowsEvent, TableMap, TableMapEvent};
 use crate::encode::{EventPlace, Frame, TableEncoder, refuse};
 use crate::error::{Error, Result};
-use crate::queue::{Batch, Publisher, Queue};
+use crate::queue::{Batch, Publisher, Queue, Topic};
 use crate::source::Source;
 use crate::stop::Stop;
 use crate::tables::TableFilter;
@@ -347,7 +347,8 @@ impl Progress {
         }
         let map = event.table_map().map_err(refuse)?;
         let encoder = if context.filter.follows(&map.database, &map.table) {
-            let topic = publisher.declare(&map.database, &map.table).await?;
+            let (database, table) = (&map.database, &map.table);
+            let topic = publisher.declare(Topic::Table { database, table }).await?;
             let configured = context.keys.get(&format!("{}.{}", map.database, map.table));
             Some(TableEncoder::new(
                 &map,

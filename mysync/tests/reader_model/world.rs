@@ -4,7 +4,7 @@ use super::events::{BORN_S, Log};
 use mysync::checkpoint::{Checkpoint, Position};
 use mysync::error::{Error, Result};
 use mysync::queue::kafka::KafkaSubscriber;
-use mysync::queue::{Batch, Publisher, Queue, TopicId};
+use mysync::queue::{Batch, Publisher, Queue, Scan, Topic, TopicId};
 use mysync::source::Source;
 use mysync::source::preflight::Check;
 use mysync::version::Version;
@@ -174,6 +174,10 @@ impl Queue for MemoryQueue {
         Ok((publisher, checkpoint))
     }
 
+    async fn scan(&self, _internal_topic: &str, _from_offset: i64) -> Result<Scan> {
+        Ok(Scan::channel().1)
+    }
+
     async fn subscriber(&self, _group: &str) -> Result<KafkaSubscriber> {
         Err(Error::definite("this model has no consumers"))
     }
@@ -188,7 +192,7 @@ pub struct MemoryPublisher {
 }
 
 impl Publisher for MemoryPublisher {
-    async fn declare(&mut self, _database: &str, _table: &str) -> Result<TopicId> {
+    async fn declare(&mut self, _topic: Topic<'_>) -> Result<TopicId> {
         Ok(0)
     }
 

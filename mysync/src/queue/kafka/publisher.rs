@@ -4,11 +4,11 @@
 //! commit. The reader goes on encoding while a commit is on its way. Two bounds hold the memory: the batches in the
 //! channel, and the bytes that were given to the library and not yet acknowledged.
 
-use super::topics::{self, Topic};
+use super::topics::{self, Declared};
 use super::{ANSWER_TIMEOUT, KafkaQueue, sort};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
-use crate::queue::{Batch, Publisher, Record, TopicId};
+use crate::queue::{Batch, Publisher, Record, Topic, TopicId};
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
@@ -42,7 +42,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(1);
 const STALLED_MAX: Duration = Duration::from_secs(20);
 
 enum Command {
-    Declare(TopicId, Topic),
+    Declare(TopicId, Declared),
     Send(Batch),
     Commit(Box<Checkpoint>),
 }
@@ -54,8 +54,8 @@ pub struct KafkaPublisher {
     emptied: mpsc::Receiver<Batch>,
     outcomes: mpsc::Receiver<Result<()>>,
     thread: Option<JoinHandle<()>>,
-    /// Declared topics by name, with the table that each is for.
-    declared: BTreeMap<String, (TopicId, String, String)>,
+    /// Declared topics by name, with the header of the table that each is for.
+    declared: BTreeMap<String, (TopicId, Option<Vec<u8>>)>,
 }
 
 impl KafkaPublisher {
@@ -128,21 +128,23 @@ impl KafkaPublisher {
 }
 
 impl Publisher for KafkaPublisher {
-    async fn declare(&mut self, database: &str, table: &str) -> Result<TopicId> {
-        let name = super::topic_name(&self.queue.config.kafka.prefix, database, table);
-        if let Some((id, other_database, other_table)) = self.declared.get(&name) {
-            if (other_database.as_str(), other_table.as_str()) == (database, table) {
+    async fn declare(&mut self, topic: Topic<'_>) -> Result<TopicId> {
+        let declared = Declared::new(&self.queue, topic);
+        let name = declared.name.clone();
+        if let Some((id, header)) = self.declared.get(&name) {
+            if *header == declared.table_header {
                 return Ok(*id);
             }
+            let texts = [header, &declared.table_header].map(|header| header.as_deref().unwrap_or_default());
+            let [one, other] = texts.map(String::from_utf8_lossy);
             return Err(Error::definite(format!("two tables have one topic: {name}"))
-                .detail(format!("{other_database}.{other_table} and {database}.{table}"))
+                .detail(format!("{one} and {other}"))
                 .hint("leave one of them out of source.tables, or rename it"));
         }
-        topics::create_table_topic(&self.queue, &name).await?;
+        topics::create(&self.queue, topic).await?;
         let id = TopicId::try_from(self.declared.len()).unwrap_or(TopicId::MAX);
-        let topic = Topic::new(&name, database, table);
-        self.declared.insert(name, (id, database.to_owned(), table.to_owned()));
-        self.command(Command::Declare(id, topic)).await?;
+        self.declared.insert(name, (id, declared.table_header.clone()));
+        self.command(Command::Declare(id, declared)).await?;
         Ok(id)
     }
 
@@ -221,7 +223,7 @@ impl InFlight {
 struct Sender {
     producer: BaseProducer<Quiet>,
     in_flight: InFlight,
-    topics: Vec<Topic>,
+    topics: Vec<Declared>,
     checkpoint_topic: String,
     reader_name: String,
     transaction_open: bool,
@@ -295,10 +297,12 @@ impl Sender {
                 key: "mysync.origin",
                 value: Some(origin.format(record)),
             });
-        if record.value.is_none() {
+        if record.value.is_none()
+            && let Some(table) = &topic.table_header
+        {
             headers = headers.insert(Header {
                 key: "mysync.table",
-                value: Some(&topic.table_header),
+                value: Some(table),
             });
         }
         let mut message = BaseRecord::<[u8], [u8]>::to(&topic.name)

@@ -1,7 +1,8 @@
 //! Topics: created with settings that lose nothing, refused with any other.
 
-use super::{ANSWER_TIMEOUT, KafkaQueue, sort};
+use super::{ANSWER_TIMEOUT, KafkaQueue, sort, topic_name};
 use crate::error::{Error, Result};
+use crate::queue::Topic;
 use crate::source::preflight::{self, Check};
 use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
@@ -17,19 +18,30 @@ const LEADERS_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often they are asked for.
 const LEADERS_POLL_INTERVAL: Duration = Duration::from_millis(50);
 
+/// The last record of each key is kept for ever.
+const COMPACT: &str = "compact";
+
+/// Keeps a compacted topic of few keys and many records short.
+const SMALL_SEGMENTS: &[(&str, &str)] = &[("segment.bytes", "16777216"), ("segment.ms", "3600000")];
+
 /// A declared topic.
-pub(super) struct Topic {
+pub(super) struct Declared {
     pub(super) name: String,
-    /// `["database","table"]`, for tombstones.
-    pub(super) table_header: Vec<u8>,
+    /// `["database","table"]` of a table's topic, for tombstones.
+    pub(super) table_header: Option<Vec<u8>>,
 }
 
-impl Topic {
-    pub(super) fn new(name: &str, database: &str, table: &str) -> Self {
-        let table_header = serde_json::to_vec(&[database, table]).unwrap_or_default();
-        Self {
-            name: name.to_owned(),
-            table_header,
+impl Declared {
+    pub(super) fn new(queue: &KafkaQueue, topic: Topic<'_>) -> Self {
+        match topic {
+            Topic::Table { database, table } => Self {
+                name: topic_name(&queue.config.kafka.prefix, database, table),
+                table_header: Some(serde_json::to_vec(&[database, table]).unwrap_or_default()),
+            },
+            Topic::Compacted(name) | Topic::Log(name) => Self {
+                name: queue.internal_topic(name),
+                table_header: None,
+            },
         }
     }
 }
@@ -77,29 +89,24 @@ pub(super) async fn checks(queue: &KafkaQueue) -> Result<Vec<Check>> {
     ])
 }
 
-/// The topic of a table: compacted, so that the last state of each row is kept for ever.
-pub(super) async fn create_table_topic(queue: &KafkaQueue, name: &str) -> Result<()> {
-    create(queue, name, queue.config.kafka.partitions, &[]).await
-}
-
-/// The topic of the checkpoints: small segments, so that compaction keeps it short.
-pub(super) async fn create_checkpoint_topic(queue: &KafkaQueue) -> Result<()> {
-    create(
-        queue,
-        &queue.internal_topic("checkpoint"),
-        1,
-        &[("segment.bytes", "16777216"), ("segment.ms", "3600000")],
-    )
-    .await
+/// Makes sure that a topic exists with settings that lose nothing.
+pub(super) async fn create(queue: &KafkaQueue, topic: Topic<'_>) -> Result<()> {
+    let name = Declared::new(queue, topic).name;
+    match topic {
+        Topic::Table { .. } => create_named(queue, &name, queue.config.kafka.partitions, COMPACT, &[]).await,
+        Topic::Compacted(_) => create_named(queue, &name, 1, COMPACT, SMALL_SEGMENTS).await,
+        Topic::Log(_) => create_named(queue, &name, 1, "delete", &[]).await,
+    }
 }
 
 /// A reader without a checkpoint begins with the first version: topics of an earlier life hold higher ones already.
 pub(super) async fn require_unused_prefix(queue: &KafkaQueue) -> Result<()> {
     let prefix = format!("{}.", queue.config.kafka.prefix);
-    let own = queue.internal_topic("checkpoint");
     let metadata = metadata(queue, None).await?;
     let mut names = metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name);
-    match names.find(|name| name.starts_with(&prefix) && **name != own) {
+    // Internal ones are created before the first checkpoint and hold nothing then.
+    let is_of_tables = |name: &&str| name.strip_prefix(&prefix).is_some_and(|rest| rest.contains('.'));
+    match names.find(is_of_tables) {
         None => Ok(()),
         Some(name) => Err(Error::definite(format!(
             "topics of this prefix exist, but no checkpoint of reader {}",
@@ -110,7 +117,13 @@ pub(super) async fn require_unused_prefix(queue: &KafkaQueue) -> Result<()> {
     }
 }
 
-async fn create(queue: &KafkaQueue, name: &str, partitions: i32, more: &[(&str, &str)]) -> Result<()> {
+async fn create_named(
+    queue: &KafkaQueue,
+    name: &str,
+    partitions: i32,
+    policy: &'static str,
+    more: &[(&str, &str)],
+) -> Result<()> {
     let kafka = &queue.config.kafka;
     let admin: AdminClient<DefaultClientContext> = queue
         .client_config()
@@ -119,7 +132,7 @@ async fn create(queue: &KafkaQueue, name: &str, partitions: i32, more: &[(&str, 
     let isr = kafka.min_insync_replicas.to_string();
     let bytes_max = kafka.message_bytes_max.to_string();
     let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(kafka.replication_factor))
-        .set("cleanup.policy", "compact")
+        .set("cleanup.policy", policy)
         .set("retention.ms", "-1")
         .set("min.insync.replicas", &isr)
         .set("unclean.leader.election.enable", "false")
@@ -134,7 +147,7 @@ async fn create(queue: &KafkaQueue, name: &str, partitions: i32, more: &[(&str, 
     let created = results.map_err(|error| sort(&error, format!("cannot create topic {name}")))?;
     match created.into_iter().next() {
         Some(Ok(_)) => tracing::info!(topic = name, partitions, "topic created"),
-        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => require_safe(queue, &admin, name).await?,
+        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => require_safe(queue, &admin, name, policy).await?,
         Some(Err((_, code))) => return Err(refuse(name, code)),
         None => {
             return Err(Error::transient(format!(
@@ -161,7 +174,12 @@ fn refuse(name: &str, code: RDKafkaErrorCode) -> Error {
 }
 
 /// The settings of a topic that existed before.
-async fn require_safe(queue: &KafkaQueue, admin: &AdminClient<DefaultClientContext>, name: &str) -> Result<()> {
+async fn require_safe(
+    queue: &KafkaQueue,
+    admin: &AdminClient<DefaultClientContext>,
+    name: &str,
+    expected_policy: &'static str,
+) -> Result<()> {
     let options = AdminOptions::new().request_timeout(Some(ANSWER_TIMEOUT));
     let described = admin
         .describe_configs([&ResourceSpecifier::Topic(name)], &options)
@@ -193,10 +211,10 @@ async fn require_safe(queue: &KafkaQueue, admin: &AdminClient<DefaultClientConte
     let checks = [
         check(
             "cleanup.policy",
-            "compact",
+            expected_policy,
             policy.clone(),
-            policy == "compact",
-            "kafka-configs --alter --add-config cleanup.policy=compact",
+            policy == expected_policy,
+            "kafka-configs --alter --add-config cleanup.policy=<as expected>",
             true,
         ),
         check(

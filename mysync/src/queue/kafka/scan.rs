@@ -1,0 +1,83 @@
+//! Reading an internal topic back, on a thread of its own.
+
+use super::topics::Quiet;
+use super::{KafkaQueue, sort};
+use crate::error::{Error, Result};
+use crate::queue::{Scan, StoredRecord};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::{Message, Offset, TopicPartitionList};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// How long one wait for records lasts.
+const POLL_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// How long nothing at all may come before the scan is given up.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+pub(super) fn start(queue: &KafkaQueue, name: &str, from_offset: i64) -> Result<Scan> {
+    let topic = queue.internal_topic(name);
+    let consumer: BaseConsumer<Quiet> = queue
+        .client_config()
+        .set("group.id", format!("{topic}.scan"))
+        .set("isolation.level", "read_committed")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "earliest")
+        .create_with_context(Quiet)
+        .map_err(|error| sort(&error, "cannot make a Kafka consumer"))?;
+    let (records, scan) = Scan::channel();
+    std::thread::Builder::new()
+        .name("kafka-scan".into())
+        .spawn(move || {
+            if let Err(error) = read(&consumer, &topic, from_offset, &records) {
+                // Nobody left to tell is fine.
+                records.blocking_send(Err(error)).ok();
+            }
+        })
+        .map_err(|error| Error::transient("cannot start a thread").detail(error))?;
+    Ok(scan)
+}
+
+fn read(
+    consumer: &BaseConsumer<Quiet>,
+    topic: &str,
+    from_offset: i64,
+    records: &mpsc::Sender<Result<StoredRecord>>,
+) -> Result<()> {
+    let what = || format!("cannot read topic {topic}");
+    let offset = if from_offset == 0 {
+        Offset::Beginning
+    } else {
+        Offset::Offset(from_offset)
+    };
+    let mut assignment = TopicPartitionList::new();
+    assignment
+        .add_partition_offset(topic, 0, offset)
+        .map_err(|error| sort(&error, what()))?;
+    consumer.assign(&assignment).map_err(|error| sort(&error, what()))?;
+    let mut heard_at = Instant::now();
+    while heard_at.elapsed() < SILENCE_MAX {
+        match consumer.poll(POLL_TIMEOUT) {
+            Some(Ok(message)) => {
+                heard_at = Instant::now();
+                let record = StoredRecord {
+                    offset: message.offset(),
+                    key: message.key().unwrap_or_default().to_vec(),
+                    value: message.payload().map(<[u8]>::to_vec),
+                };
+                if records.blocking_send(Ok(record)).is_err() {
+                    return Ok(());
+                }
+            }
+            None => {}
+            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
+            Some(Err(error)) => return Err(sort(&error, what())),
+        }
+    }
+    Err(Error::transient(format!(
+        "topic {topic} gave nothing for {} s",
+        SILENCE_MAX.as_secs()
+    )))
+}
