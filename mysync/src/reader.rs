@@ -18,6 +18,7 @@
 //! that changes rows without row events, stops the reader.
 
 mod ddl;
+mod policy;
 mod session;
 mod tracker;
 

@@ -1,7 +1,7 @@
 //! One life of a reader between two transient errors: from a checkpoint to an error or the end.
 
 use super::tracker::{Meaning, Target, Tracker};
-use super::{Options, Summary};
+use super::{Options, Summary, policy};
 use crate::checkpoint::Checkpoint;
 use crate::config::Start;
 use crate::decode::{Body, Event, Format, RowsEvent, TableMap, TableMapEvent};
@@ -313,7 +313,7 @@ impl Progress {
     ) -> Result<()> {
         summary.binlog_bytes += bytes.len() as u64;
         let event = Event::parse(bytes, &mut self.format).map_err(|error| self.tracker.locate(refuse(error)))?;
-        let taken = self.tracker.take(&event, context.filter, context.options.on_ddl);
+        let taken = self.tracker.take(&event);
         let meaning = taken.map_err(|error| self.tracker.locate(error))?;
         match (&event.body, meaning) {
             (Body::TableMap(table_map), _) => {
@@ -323,6 +323,11 @@ impl Progress {
             (Body::Rows(rows), _) => {
                 let encoded = self.encode(&event, rows, publisher).await;
                 encoded.map_err(|error| self.tracker.locate(error))?;
+            }
+            (_, Meaning::Ddl(ddl)) => {
+                let allowed = policy::allow(&ddl, context.filter, context.options.on_ddl);
+                allowed.map_err(|error| self.tracker.locate(error))?;
+                self.open.transactions += u64::from(ddl.ends_transaction);
             }
             (_, Meaning::TransactionEnd) => self.open.transactions += 1,
             (_, Meaning::NewFile) => self.tables.clear(),

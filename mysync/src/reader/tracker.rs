@@ -2,11 +2,9 @@
 
 use super::ddl::{self, Statement};
 use crate::checkpoint::Position;
-use crate::config::OnDdl;
 use crate::decode::{Body, Event, Header, Query};
 use crate::error::{Error, Result};
 use crate::source::gtid_set::GtidSet;
-use crate::tables::TableFilter;
 use std::fmt::Write;
 
 /// Offsets in event headers have 32 bits; a file can be larger by its last transaction.
@@ -20,7 +18,7 @@ const TEXT_HINT: &str =
 const QUOTED_CHARACTERS_MAX: usize = 200;
 
 /// What an event means, rows and table maps aside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// Nothing that the caller has to act on.
     Nothing,
@@ -28,6 +26,19 @@ pub(super) enum Meaning {
     TransactionEnd,
     /// Table ids are void: another file begins.
     NewFile,
+    /// A statement that is about tables, not rows.
+    Ddl(Box<Ddl>),
+}
+
+/// A statement that is about tables, not rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ddl {
+    /// What it means for tables.
+    pub(super) statement: Statement,
+    /// As the binlog has it.
+    pub(super) text: String,
+    /// It is a transaction of its own, and the position has moved to its end; CREATE TABLE … SELECT stands within one.
+    pub(super) ends_transaction: bool,
 }
 
 /// A place that a reader is to reach.
@@ -131,7 +142,7 @@ impl Tracker {
     }
 
     /// Takes an event. Rows and table maps only move the offset.
-    pub(super) fn take(&mut self, event: &Event<'_>, filter: &TableFilter, on_ddl: OnDdl) -> Result<Meaning> {
+    pub(super) fn take(&mut self, event: &Event<'_>) -> Result<Meaning> {
         self.advance(&event.header);
         match &event.body {
             Body::Rotate { position, file } => {
@@ -148,7 +159,7 @@ impl Tracker {
                     write!(self.gtid_text, "{}{separator}{}:{}", gtid.source, gtid.tag, gtid.number).ok();
                 }
             }
-            Body::Query(query) => return self.query(query, filter, on_ddl),
+            Body::Query(query) => return self.query(query),
             Body::Xid(_) => return Ok(self.end()),
             Body::Rows(_) => {
                 if !self.in_transaction {
@@ -212,7 +223,7 @@ impl Tracker {
         Ok(())
     }
 
-    fn query(&mut self, query: &Query<'_>, filter: &TableFilter, on_ddl: OnDdl) -> Result<Meaning> {
+    fn query(&mut self, query: &Query<'_>) -> Result<Meaning> {
         if query.text == b"BEGIN" {
             // The common case by far, spared the look at the statement.
             return self.begin();
@@ -234,30 +245,16 @@ impl Tracker {
                 "rows were changed by a statement that is logged as text",
                 TEXT_HINT,
             )),
-            Statement::Harmless => Ok(self.after_ddl()),
-            Statement::Unknown => {
-                let hint = "if it changes no rows of followed tables, start once with reader.on_ddl = \"ignore\"";
-                pass(
-                    on_ddl,
-                    refuse("a statement in the binlog that mysync does not know", hint),
-                )?;
-                Ok(self.after_ddl())
-            }
-            Statement::ChangesRows(tables) => {
-                if let Some((database, table)) = tables
-                    .iter()
-                    .find(|(database, table)| filter.follows_any(database, table))
-                {
-                    let hint = "bring the stores up to date by hand, then start once with reader.on_ddl = \"ignore\"";
-                    pass(
-                        on_ddl,
-                        refuse(
-                            &format!("a statement changes rows without row events: {database}.{table}"),
-                            hint,
-                        ),
-                    )?;
+            statement @ (Statement::Harmless | Statement::Unknown | Statement::ChangesRows(_)) => {
+                let ends_transaction = !self.in_transaction;
+                if ends_transaction {
+                    self.end();
                 }
-                Ok(self.after_ddl())
+                Ok(Meaning::Ddl(Box::new(Ddl {
+                    statement,
+                    text: text.into_owned(),
+                    ends_transaction,
+                })))
             }
         }
     }
@@ -266,15 +263,6 @@ impl Tracker {
         self.require_no_transaction("BEGIN")?;
         self.in_transaction = true;
         Ok(Meaning::Nothing)
-    }
-
-    /// A statement outside of a transaction is one of its own; CREATE TABLE … SELECT stands within, before its rows.
-    fn after_ddl(&mut self) -> Meaning {
-        if self.in_transaction {
-            Meaning::Nothing
-        } else {
-            self.end()
-        }
     }
 
     fn require_no_transaction(&self, what: &str) -> Result<()> {
@@ -302,16 +290,6 @@ impl Tracker {
         self.position.file.clone_from(&self.file);
         self.position.offset = self.offset;
         self.position.file_born_s = self.file_born_s;
-    }
-}
-
-fn pass(on_ddl: OnDdl, error: Error) -> Result<()> {
-    match on_ddl {
-        OnDdl::Stop => Err(error),
-        OnDdl::Ignore => {
-            tracing::warn!("passed over by reader.on_ddl: {}", super::one_line(&error));
-            Ok(())
-        }
     }
 }
 
@@ -351,6 +329,6 @@ fn file_number(name: &str) -> u64 {
         .unwrap_or(0)
 }
 
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     text.chars().take(QUOTED_CHARACTERS_MAX).collect()
 }
