@@ -9,11 +9,14 @@
 //! 5. [`facts`], [`check`] and [`figures`] read it afterwards and give a [`verdict`],
 //! 6. [`report`] shows it.
 //!
+//! [`bench`] stands beside: it times instead of breaking.
+//!
 //! Nothing observed, a fault that met nothing in flight, and a run that was stopped are `unknown`, never a pass.
 //!
 //! Architecture invariants: only [`fault`] breaks things; only [`report`] formats for people; the checks need no server;
 //! the reader and the writer are run as binaries and not as code, and rows are compared by `consistency` alone.
 
+pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod drill;

@@ -4,7 +4,7 @@
 //! second and once more before a kill. A process that ends by itself is recorded with its last lines and not started
 //! again: a pipeline that needs a nurse has not held. Only processes started here are ever killed here.
 
-mod usage;
+pub(crate) mod usage;
 
 use crate::error::{Doing, Error, Result};
 use crate::history::{ProcessChange, ProcessEvent, ProcessSample, Record, Recorder};

@@ -60,7 +60,8 @@ pub fn refusal(refusal: &clap::Error) {
     let _ = refusal.print();
 }
 
-fn print(text: &str) -> Result<()> {
+/// Prints results.
+pub(crate) fn print(text: &str) -> Result<()> {
     match std::io::stdout().write_all(text.as_bytes()) {
         // Whoever read as far as wanted, e.g. `head`, is content.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),

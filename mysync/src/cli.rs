@@ -72,6 +72,9 @@ pub(crate) struct Run {
     /// End when all that was there at the start is done, and print figures
     #[arg(long)]
     pub(crate) until_caught_up: bool,
+    /// Print the figures as one line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Parses the arguments and runs the command.
@@ -140,6 +143,14 @@ pub(crate) fn stop_on_signal() -> Stop {
 #[allow(clippy::print_stderr)] // The last word of a command that failed.
 fn say_error(error: &Error) {
     eprintln!("error: {error}");
+}
+
+/// Prints figures, for people or as JSON.
+pub(crate) fn say_figures(figures: &(impl std::fmt::Display + serde::Serialize), json: bool) {
+    match serde_json::to_string(figures) {
+        Ok(text) if json => say(text),
+        _ => say(figures),
+    }
 }
 
 /// Prints a line of results.

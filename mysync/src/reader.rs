@@ -70,7 +70,7 @@ impl Options {
 }
 
 /// What a reader did.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct Summary {
     /// Row changes whose Kafka transaction was committed.
     pub changes: u64,

@@ -7,15 +7,15 @@ const FIELDS_BEFORE_USER_TIME: usize = 11;
 
 /// What a process uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Usage {
-    pub(super) resident_kb: u64,
-    pub(super) resident_peak_kb: u64,
-    pub(super) cpu_ms: u64,
+pub(crate) struct Usage {
+    pub(crate) resident_kb: u64,
+    pub(crate) resident_peak_kb: u64,
+    pub(crate) cpu_ms: u64,
 }
 
 impl Usage {
     /// None for a process that is gone.
-    pub(super) fn of(pid: u32) -> Option<Self> {
+    pub(crate) fn of(pid: u32) -> Option<Self> {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         Self::parse(&status, &stat)

@@ -1,6 +1,6 @@
 //! `mysync reader`.
 
-use super::{Run, say, stop_on_signal};
+use super::{Run, say_figures, stop_on_signal};
 use mysync::config;
 use mysync::error::Result;
 use mysync::queue::kafka::KafkaQueue;
@@ -21,6 +21,6 @@ pub(super) async fn run(arguments: Run) -> Result<ExitCode> {
     let filter = TableFilter::new(&config);
     let options = Options::new(&config, arguments.until_caught_up);
     let summary = reader::run(&mut source, &queue, &filter, &config.source.keys, &options, stop).await?;
-    say(summary);
+    say_figures(&summary, arguments.json);
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use tokio::time::Instant;
 
 /// What a writer did.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
 pub struct Summary {
     /// Records that were read and are applied.
     pub records: u64,

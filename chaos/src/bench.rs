@@ -1,0 +1,14 @@
+//! Benchmarks: programs that time the reader beside its floors and beside Debezium, on servers of their own.
+//!
+//! What is compared is run in turns in one run, each in a process of its own, and told by the median: the machine's other
+//! work then hits all alike. CPU seconds and ratios are steadier than seconds. Clients reach the servers at their addresses
+//! in the lab's network, since the proxy of published ports takes CPU of its own.
+
+mod backlog;
+mod child;
+pub mod cli;
+mod floor;
+mod latency;
+mod reader;
+mod report;
+mod wide;
