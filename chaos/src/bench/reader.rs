@@ -5,7 +5,7 @@ use super::{backlog, child, floor::Floor, wide};
 use crate::error::{Doing, Error, Result};
 use crate::pipeline;
 use crate::report as say;
-use fixtures::mysql::{PASSWORD, USER};
+use fixtures::mysql::ROOT_PASSWORD;
 use fixtures::{Lab, Mysql};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -265,8 +265,8 @@ impl Course {
             .args([
                 server.host().to_string(),
                 MYSQL_PORT.to_string(),
-                USER.into(),
-                PASSWORD.into(),
+                "root".into(),
+                ROOT_PASSWORD.into(),
             ])
             .args([self.broker()?, topic, self.table.into(), self.changes.to_string()])
             .args(["binlog.000001".into(), format!("{uuid}:1-{SCHEMA_TRANSACTIONS}")])

@@ -69,7 +69,8 @@ public class DebeziumPeer {
     DebeziumEngine<ChangeEvent<String, String>> debezium = DebeziumEngine.create(Json.class)
         .using(engine)
         .using((success, message, error) -> {
-          if (!success) System.err.println(message + " " + error);
+          if (error != null) error.printStackTrace();
+          if (!success) System.err.println(message);
           done.countDown();
         })
         .notifying((List<ChangeEvent<String, String>> batch, DebeziumEngine.RecordCommitter<ChangeEvent<String, String>> committer) -> {
