@@ -23,6 +23,21 @@ pub struct Position {
     pub gtid_set: Option<String>,
 }
 
+/// An XA transaction that was prepared before the position and is not decided there. Its rows are in the topic
+/// `<prefix>.__prepared`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prepared {
+    /// Its name, as `reader::xa` writes it.
+    pub xid: String,
+    /// Where its events begin, `file number:offset`: with the name, the key of its records.
+    pub begun: String,
+    /// Number of its records.
+    pub chunks: usize,
+    /// None of them has a lower offset.
+    pub from_offset: i64,
+}
+
 /// What a reader needs to go on after the last committed Kafka transaction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +46,9 @@ pub struct Checkpoint {
     pub position: Position,
     /// The version that the next change gets.
     pub next_version: Version,
+    /// Prepared XA transactions that wait for their decision.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prepared: Vec<Prepared>,
 }
 
 impl Checkpoint {
@@ -65,6 +83,12 @@ mod tests {
                 gtid_set: Some("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5".into()),
             },
             next_version: Version::FIRST,
+            prepared: vec![Prepared {
+                xid: "61,,1".into(),
+                begun: "7:4000".into(),
+                chunks: 2,
+                from_offset: 0,
+            }],
         };
         assert_eq!(Checkpoint::decode(&checkpoint.encode()).unwrap(), checkpoint);
         assert!(Checkpoint::decode(b"{}").is_err());

@@ -19,8 +19,10 @@
 
 mod ddl;
 mod policy;
+mod prepared;
 mod session;
 mod tracker;
+mod xa;
 
 pub use ddl::{Statement, classify};
 

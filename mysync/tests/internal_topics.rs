@@ -53,6 +53,7 @@ async fn committed_records_are_read_back() {
             gtid_set: None,
         },
         next_version: Version::FIRST,
+        prepared: Vec::new(),
     };
     let (mut publisher, _) = queue.publisher().await.unwrap();
     let topic = publisher.declare(Topic::Compacted("notes")).await.unwrap();

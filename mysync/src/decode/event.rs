@@ -9,6 +9,8 @@ pub const HEADER_BYTES: usize = 19;
 /// Bytes of the CRC32 at an event's end.
 pub const CHECKSUM_BYTES: usize = 4;
 
+/// Byte of the header's size.
+const SIZE_OFFSET: usize = 9;
 /// Byte of the header's flags, which a server sets in a file's first event while the file is open.
 const FLAGS_OFFSET: usize = 17;
 const FLAG_BINLOG_IN_USE: u16 = 0x01;
@@ -165,6 +167,8 @@ pub struct Event<'a> {
     pub header: Header,
     /// Its content.
     pub body: Body<'a>,
+    /// Header and body as they came, without the checksum.
+    content: &'a [u8],
 }
 
 impl<'a> Event<'a> {
@@ -175,7 +179,7 @@ impl<'a> Event<'a> {
         let header = Header::parse(bytes)?;
         if header.size as usize != bytes.len() {
             let detail = format!("the header says {} bytes, the event has {}", header.size, bytes.len());
-            return Err(Error::malformed("event size", detail).at(9));
+            return Err(Error::malformed("event size", detail).at(SIZE_OFFSET));
         }
         let content = match header.event_type {
             EventType::FORMAT_DESCRIPTION => match FormatDescription::checksum_of(bytes)? {
@@ -191,7 +195,16 @@ impl<'a> Event<'a> {
         if let Body::FormatDescription(description) = &body {
             *format = description.format();
         }
-        Ok(Event { header, body })
+        Ok(Event { header, body, content })
+    }
+
+    /// Appends the event to `out` in a form that [`Format::without_checksum`] reads: the same bytes, without a checksum.
+    pub fn write_without_checksum(&self, out: &mut Vec<u8>) {
+        let begin = out.len();
+        out.extend_from_slice(self.content);
+        // An event is at most 4 GiB, as its header says itself.
+        let size = u32::try_from(self.content.len()).unwrap_or(u32::MAX);
+        out[begin + SIZE_OFFSET..begin + SIZE_OFFSET + 4].copy_from_slice(&size.to_le_bytes());
     }
 }
 

@@ -1,5 +1,8 @@
 //! One life of a reader between two transient errors: from a checkpoint to an error or the end.
 
+mod decide;
+
+use super::prepared::Prepared;
 use super::tracker::{Meaning, Target, Tracker};
 use super::{Options, Summary, policy};
 use crate::checkpoint::Checkpoint;
@@ -7,11 +10,12 @@ use crate::config::Start;
 use crate::decode::{Body, Event, Format, RowsEvent, TableMap, TableMapEvent};
 use crate::encode::{EventPlace, Frame, TableEncoder, refuse};
 use crate::error::{Error, Result};
-use crate::queue::{Batch, Publisher, Queue, Topic};
+use crate::queue::{Batch, Publisher, Queue, Topic, TopicId};
 use crate::source::Source;
 use crate::stop::Stop;
 use crate::tables::TableFilter;
 use crate::version::Version;
+use decide::Decided;
 use futures::FutureExt;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -33,9 +37,10 @@ const IDLE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a reader that was asked to stop waits for its last commit.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
-pub(super) struct Session<'r, S: Source, P: Publisher> {
+pub(super) struct Session<'r, S: Source, Q: Queue> {
     source: &'r mut S,
-    publisher: P,
+    queue: &'r Q,
+    publisher: Q::Publisher,
     context: Context<'r>,
     stop: Stop,
     summary: &'r mut Summary,
@@ -65,6 +70,10 @@ struct Progress {
     open_since: Option<Instant>,
     /// How long ago the changes read last were made, ms.
     lag_ms: i64,
+    /// The next row's number within the event that the server sent: a compressed or an XA transaction is one.
+    row: u32,
+    prepared: Prepared,
+    prepared_topic: Option<TopicId>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -79,11 +88,11 @@ struct Table {
     encoder: Option<TableEncoder>,
 }
 
-impl<'r, S: Source, P: Publisher> Session<'r, S, P> {
+impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
     /// Fences other readers, finds the checkpoint and starts the stream there.
-    pub(super) async fn open<Q: Queue<Publisher = P>>(
+    pub(super) async fn open(
         source: &'r mut S,
-        queue: &Q,
+        queue: &'r Q,
         filter: &'r TableFilter,
         keys: &'r BTreeMap<String, Vec<String>>,
         options: &'r Options,
@@ -106,6 +115,7 @@ impl<'r, S: Source, P: Publisher> Session<'r, S, P> {
                 Checkpoint {
                     position,
                     next_version: Version::FIRST,
+                    prepared: Vec::new(),
                 }
             }
         };
@@ -133,11 +143,15 @@ impl<'r, S: Source, P: Publisher> Session<'r, S, P> {
             open: Counts::default(),
             open_since: None,
             lag_ms: 0,
+            row: 0,
+            prepared: Prepared::restore(&checkpoint.prepared),
+            prepared_topic: None,
         };
         let context = Context { filter, keys, options };
         let committed_at = Instant::now();
         Ok(Self {
             source,
+            queue,
             publisher,
             context,
             stop,
@@ -176,18 +190,18 @@ impl<'r, S: Source, P: Publisher> Session<'r, S, P> {
     /// Takes one event, or does what can be done while there is none.
     async fn step(&mut self) -> Result<()> {
         if let Some(event) = self.source.next().now_or_never() {
-            return self
-                .progress
-                .take(event?, &self.context, &mut self.publisher, self.summary)
-                .await;
+            let progress = &mut self.progress;
+            let taken = progress.take(event?, &self.context, &mut self.publisher, self.summary);
+            let decided = taken.await?;
+            return self.carry_out(decided).await;
         }
         // Events may have reached the socket already: the runtime has to look before the stream counts as idle.
         tokio::task::yield_now().await;
         if let Some(event) = self.source.next().now_or_never() {
-            return self
-                .progress
-                .take(event?, &self.context, &mut self.publisher, self.summary)
-                .await;
+            let progress = &mut self.progress;
+            let taken = progress.take(event?, &self.context, &mut self.publisher, self.summary);
+            let decided = taken.await?;
+            return self.carry_out(decided).await;
         }
         let is_commit_possible = self.progress.is_commit_possible() && self.commit_on_its_way.is_none();
         if is_commit_possible && self.progress.open.changes > 0 {
@@ -202,7 +216,10 @@ impl<'r, S: Source, P: Publisher> Session<'r, S, P> {
                 Ok(())
             }
             event = self.source.next() => {
-                self.progress.take(event?, &self.context, &mut self.publisher, self.summary).await
+                let progress = &mut self.progress;
+                let taken = progress.take(event?, &self.context, &mut self.publisher, self.summary);
+                let decided = taken.await?;
+                self.carry_out(decided).await
             }
             () = tokio::time::sleep_until(checkpoint_at), if is_checkpoint_due => self.commit().await,
             () = self.stop.stopped() => Ok(()),
@@ -263,11 +280,18 @@ impl<'r, S: Source, P: Publisher> Session<'r, S, P> {
             self.progress.is_commit_possible(),
             "a MySQL transaction is never committed in part"
         );
+        self.commit_complete_part().await
+    }
+
+    /// Commits up to the end of the last complete transaction; nothing that came after it may have been encoded.
+    async fn commit_complete_part(&mut self) -> Result<()> {
         debug_assert!(self.commit_on_its_way.is_none(), "one commit at a time");
+        self.progress.save_prepared(&mut self.publisher).await?;
         self.send().await?;
         let checkpoint = Checkpoint {
             position: self.progress.tracker.position(),
             next_version: self.progress.next_version,
+            prepared: self.progress.prepared.list(),
         };
         self.publisher.commit(checkpoint).await?;
         self.commit_on_its_way = Some(std::mem::take(&mut self.progress.open));
@@ -304,36 +328,54 @@ impl Progress {
         self.tracker.at_boundary()
     }
 
+    /// Takes an event, and those within it. The decision over an XA transaction that it may bring is left to be carried out.
     async fn take<P: Publisher>(
         &mut self,
         bytes: &[u8],
         context: &Context<'_>,
         publisher: &mut P,
         summary: &mut Summary,
-    ) -> Result<()> {
+    ) -> Result<Option<Decided>> {
         summary.binlog_bytes += bytes.len() as u64;
+        self.row = 0;
         let event = Event::parse(bytes, &mut self.format).map_err(|error| self.tracker.locate(refuse(error)))?;
-        let taken = self.tracker.take(&event);
-        let meaning = taken.map_err(|error| self.tracker.locate(error))?;
+        let taken = match &event.body {
+            Body::TransactionPayload(payload) => self.take_payload(&event, payload, context, publisher).await,
+            _ => self.take_one(&event, context, publisher).await,
+        };
+        taken.map_err(|error| self.tracker.locate(error))
+    }
+
+    async fn take_one<P: Publisher>(
+        &mut self,
+        event: &Event<'_>,
+        context: &Context<'_>,
+        publisher: &mut P,
+    ) -> Result<Option<Decided>> {
+        let meaning = self.tracker.take(event)?;
         match (&event.body, meaning) {
-            (Body::TableMap(table_map), _) => {
-                let known = self.introduce(table_map, context, publisher).await;
-                known.map_err(|error| self.tracker.locate(error))?;
-            }
-            (Body::Rows(rows), _) => {
-                let encoded = self.encode(&event, rows, publisher).await;
-                encoded.map_err(|error| self.tracker.locate(error))?;
+            (Body::TableMap(_) | Body::Rows(_), _) if self.tracker.xa_open().is_some() => {
+                self.hold(event, context, publisher).await?;
             }
             (_, Meaning::Ddl(ddl)) => {
-                let allowed = policy::allow(&ddl, context.filter, context.options.on_ddl);
-                allowed.map_err(|error| self.tracker.locate(error))?;
+                policy::allow(&ddl, context.filter, context.options.on_ddl)?;
                 self.open.transactions += u64::from(ddl.ends_transaction);
             }
+            (Body::TableMap(table_map), _) => self.introduce(table_map, context, publisher).await?,
+            (Body::Rows(rows), _) => self.encode(event, rows, publisher).await?,
             (_, Meaning::TransactionEnd) => self.open.transactions += 1,
             (_, Meaning::NewFile) => self.tables.clear(),
+            (_, Meaning::XaBegin) => self.begin_xa(publisher).await?,
+            (_, Meaning::XaPrepared(xid)) => self.prepare_xa(xid, event, publisher).await?,
+            (_, Meaning::XaDecided(decision)) => {
+                return Ok(Some(Decided {
+                    decision,
+                    timestamp_s: event.header.timestamp_seconds,
+                }));
+            }
             (_, Meaning::Nothing) => {}
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Takes a Table_map, unless it says what is known already.
@@ -391,14 +433,15 @@ impl Progress {
         };
         self.lag_ms = place.read_ms - i64::from(place.timestamp_s) * 1_000;
         encoder.frame(&place, &mut self.frame);
-        for (row, change) in (0..).zip(rows.rows(&table.map).map_err(refuse)?) {
+        for change in rows.rows(&table.map).map_err(refuse)? {
             encoder.encode(
                 &change.map_err(refuse)?,
-                row,
+                self.row,
                 &self.frame,
                 self.next_version,
                 &mut self.batch,
             )?;
+            self.row = self.row.checked_add(1).ok_or_else(too_many_rows)?;
             self.next_version = self.next_version.next()?;
             self.open.changes += 1;
             if self.batch.bytes_len() >= BATCH_BYTES {
@@ -409,6 +452,14 @@ impl Progress {
         self.open_since.get_or_insert_with(Instant::now);
         Ok(())
     }
+}
+
+fn too_many_rows() -> Error {
+    Error::definite(format!(
+        "more than {} rows in one compressed or XA transaction",
+        u32::MAX
+    ))
+    .hint("use smaller transactions, and load the tables anew under a new kafka.prefix and reader.name")
 }
 
 fn now_ms() -> i64 {

@@ -1,8 +1,9 @@
 //! Where the stream stands, and what each event means for it. No I/O, no rows: only places and transaction boundaries.
 
 use super::ddl::{self, Statement};
+use super::xa::{self, XaStatement, Xid};
 use crate::checkpoint::Position;
-use crate::decode::{Body, Event, Header, Query};
+use crate::decode::{Body, Event, Header, Query, XaPrepare};
 use crate::error::{Error, Result};
 use crate::source::gtid_set::GtidSet;
 use std::fmt::Write;
@@ -10,7 +11,10 @@ use std::fmt::Write;
 /// Offsets in event headers have 32 bits; a file can be larger by its last transaction.
 const OFFSET_WRAP: u64 = 1 << 32;
 
-const XA_HINT: &str = "XA transactions are not supported: use plain transactions on followed tables";
+const DEFECT_HINT: &str = "this is a defect: please report it with the events around";
+const ROLLED_BACK: &str =
+    "rows were logged and then rolled back: a transaction changed tables of an engine without transactions, too";
+const ROLLED_BACK_HINT: &str = "use InnoDB for all tables that one transaction changes";
 const TEXT_HINT: &str =
     "some session set binlog_format to STATEMENT or MIXED: SET PERSIST binlog_format = ROW, and load the table anew";
 
@@ -28,6 +32,12 @@ pub(super) enum Meaning {
     NewFile,
     /// A statement that is about tables, not rows.
     Ddl(Box<Ddl>),
+    /// An XA transaction begins: what comes up to its end is to be held back.
+    XaBegin,
+    /// It is prepared: a transaction is complete, and its rows wait for the decision.
+    XaPrepared(Xid),
+    /// A decision. The transaction is complete once the caller has carried it out and says so by [`Tracker::decided`].
+    XaDecided(Decision),
 }
 
 /// A statement that is about tables, not rows.
@@ -39,6 +49,26 @@ pub(super) struct Ddl {
     pub(super) text: String,
     /// It is a transaction of its own, and the position has moved to its end; CREATE TABLE … SELECT stands within one.
     pub(super) ends_transaction: bool,
+}
+
+/// What becomes of rows that were held back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// Those that have just come are committed, in one phase.
+    OnePhase(Xid),
+    /// Those that were prepared under this name are committed.
+    Commit(Xid),
+    /// Those that were prepared under this name are dropped.
+    Rollback(Xid),
+}
+
+impl Decision {
+    /// The name of the transaction.
+    pub(super) fn xid(&self) -> &Xid {
+        match self {
+            Decision::OnePhase(xid) | Decision::Commit(xid) | Decision::Rollback(xid) => xid,
+        }
+    }
 }
 
 /// A place that a reader is to reach.
@@ -79,6 +109,8 @@ pub(super) struct Tracker {
     gtid_text: String,
     in_transaction: bool,
     rows_in_transaction: bool,
+    /// The XA transaction whose rows are coming.
+    xa: Option<Xid>,
 }
 
 impl Tracker {
@@ -98,6 +130,7 @@ impl Tracker {
             gtid_text: String::new(),
             in_transaction: false,
             rows_in_transaction: false,
+            xa: None,
             position,
         })
     }
@@ -124,6 +157,16 @@ impl Tracker {
             (Some(here), Some(there)) => there.is_subset(here),
             _ => (file_number(&self.position.file), self.position.offset) >= (target.file_number, target.offset),
         }
+    }
+
+    /// The XA transaction whose rows are to be held back.
+    pub(super) fn xa_open(&self) -> Option<&Xid> {
+        self.xa.as_ref()
+    }
+
+    /// The decision over an XA transaction has been carried out.
+    pub(super) fn decided(&mut self) {
+        self.end();
     }
 
     /// The open transaction's GTID as text; empty without.
@@ -160,15 +203,16 @@ impl Tracker {
                 }
             }
             Body::Query(query) => return self.query(query),
-            Body::Xid(_) => return Ok(self.end()),
+            Body::Xid(_) => return self.commit(),
+            Body::XaPrepare(event) => return self.prepare(event),
             Body::Rows(_) => {
                 if !self.in_transaction {
-                    return Err(Error::definite("rows outside of a transaction")
-                        .hint("this is a defect: please report it with the events around"));
+                    return Err(Error::definite("rows outside of a transaction").hint(DEFECT_HINT));
                 }
                 self.rows_in_transaction = true;
             }
             Body::TableMap(_)
+            | Body::TransactionPayload(_)
             | Body::RowsQuery(_)
             | Body::Heartbeat { .. }
             | Body::PreviousGtids(_)
@@ -232,15 +276,12 @@ impl Tracker {
         let refuse = |what: &str, hint: &str| Error::definite(what).detail(shorten(&text)).hint(hint);
         match ddl::classify(&text, query.schema) {
             Statement::Begin => self.begin(),
-            Statement::Commit => Ok(self.end()),
+            Statement::Commit => self.commit(),
             Statement::Savepoint => Ok(Meaning::Nothing),
             Statement::Rollback if !self.rows_in_transaction => Ok(self.end()),
             Statement::RollbackTo if !self.rows_in_transaction => Ok(Meaning::Nothing),
-            Statement::Rollback | Statement::RollbackTo => Err(refuse(
-                "rows were logged and then rolled back: a transaction changed tables of an engine without transactions, too",
-                "use InnoDB for all tables that one transaction changes",
-            )),
-            Statement::Xa => Err(refuse("an XA transaction in the binlog", XA_HINT)),
+            Statement::Rollback | Statement::RollbackTo => Err(refuse(ROLLED_BACK, ROLLED_BACK_HINT)),
+            Statement::Xa => self.xa(&text),
             Statement::Text => Err(refuse(
                 "rows were changed by a statement that is logged as text",
                 TEXT_HINT,
@@ -269,8 +310,52 @@ impl Tracker {
         if !self.in_transaction {
             return Ok(());
         }
-        Err(Error::definite(format!("{what} within a transaction"))
-            .hint("this is a defect: please report it with the events around"))
+        Err(Error::definite(format!("{what} within a transaction")).hint(DEFECT_HINT))
+    }
+
+    fn commit(&mut self) -> Result<Meaning> {
+        match &self.xa {
+            None => Ok(self.end()),
+            Some(xid) => {
+                Err(Error::definite(format!("an XA transaction ends as a plain one: {xid}")).hint(DEFECT_HINT))
+            }
+        }
+    }
+
+    fn xa(&mut self, text: &str) -> Result<Meaning> {
+        let refuse = |what: &str, hint: &str| Error::definite(what).detail(shorten(text)).hint(hint);
+        let statement =
+            xa::parse(text).ok_or_else(|| refuse("an XA statement that mysync does not know", DEFECT_HINT))?;
+        match statement {
+            XaStatement::Start(xid) => {
+                self.begin()?;
+                self.xa = Some(xid);
+                Ok(Meaning::XaBegin)
+            }
+            XaStatement::End(xid) if self.xa.as_ref() == Some(&xid) => Ok(Meaning::Nothing),
+            XaStatement::Rollback(_) if self.rows_in_transaction => Err(refuse(ROLLED_BACK, ROLLED_BACK_HINT)),
+            XaStatement::Commit(xid) if !self.in_transaction => Ok(self.decide(Decision::Commit(xid))),
+            XaStatement::Rollback(xid) if !self.in_transaction => Ok(self.decide(Decision::Rollback(xid))),
+            _ => Err(refuse("an XA statement where none can be", DEFECT_HINT)),
+        }
+    }
+
+    fn prepare(&mut self, event: &XaPrepare<'_>) -> Result<Meaning> {
+        match self.xa.take() {
+            Some(xid) if xid.is_of(event) => {
+                if event.one_phase {
+                    return Ok(self.decide(Decision::OnePhase(xid)));
+                }
+                self.end();
+                Ok(Meaning::XaPrepared(xid))
+            }
+            _ => Err(Error::definite("an XA transaction is prepared that did not begin").hint(DEFECT_HINT)),
+        }
+    }
+
+    fn decide(&mut self, decision: Decision) -> Meaning {
+        self.in_transaction = true;
+        Meaning::XaDecided(decision)
     }
 
     fn end(&mut self) -> Meaning {
@@ -282,6 +367,7 @@ impl Tracker {
         }
         self.in_transaction = false;
         self.rows_in_transaction = false;
+        self.xa = None;
         self.remember();
         Meaning::TransactionEnd
     }
@@ -296,14 +382,9 @@ impl Tracker {
 fn refuse(body: &Body<'_>, header: &Header) -> Result<Meaning> {
     let (what, hint) = match body {
         Body::Unknown { ignorable: true } => return Ok(Meaning::Nothing),
-        Body::XaPrepare(_) => ("an XA transaction in the binlog", XA_HINT),
         Body::PartialUpdateRows { .. } => (
             "an update that logs only parts of a JSON value",
             "SET PERSIST binlog_row_value_options = ''",
-        ),
-        Body::TransactionPayload(_) => (
-            "a compressed transaction in the binlog",
-            "SET PERSIST binlog_transaction_compression = OFF",
         ),
         Body::StatementPart => ("rows were changed by a statement that is logged as text", TEXT_HINT),
         Body::Incident { .. } => (

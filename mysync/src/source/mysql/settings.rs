@@ -12,7 +12,7 @@ const RETENTION_SECONDS_MIN: u64 = 86_400;
 pub(super) async fn variables(source: &MySqlSource, connection: &mut Conn) -> Result<BTreeMap<String, String>> {
     let statement = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'server_id', 'gtid_mode', 'log_bin', \
                      'binlog_format', 'binlog_row_image', 'binlog_row_metadata', 'binlog_row_value_options', \
-                     'binlog_transaction_compression', 'binlog_expire_logs_seconds')";
+                     'binlog_expire_logs_seconds')";
     let rows = source.rows(connection, statement).await?;
     let pair = |row: &Row| Some((row.get::<String, usize>(0)?, row.get::<String, usize>(1)?));
     Ok(rows.iter().filter_map(pair).collect())
@@ -58,11 +58,6 @@ pub(super) async fn checks(source: &MySqlSource, connection: &mut Conn) -> Resul
             "binlog_row_value_options",
             "",
             "SET PERSIST binlog_row_value_options = ''",
-        ),
-        absent_or(
-            "binlog_transaction_compression",
-            "OFF",
-            "SET PERSIST binlog_transaction_compression = OFF",
         ),
         Check {
             name: "server_id",

@@ -4,6 +4,10 @@
 //! came, so that the decoder sees the whole event and verifies the checksum itself. The library panics on some malformed
 //! packets: such a panic becomes a definite error. Silence is an error too: the server is asked for a heartbeat every
 //! second, so a stream without any event for [`SILENCE_SECONDS_MAX`] is a half-open connection.
+//!
+//! Behind a compressed transaction the library hands out that transaction's events once more, unpacked: exactly as many
+//! bytes of them as the event announces, for it fills a buffer of that size. They are counted off here ([`Copies`]); the
+//! decoder unpacks the transaction itself, and an event whose unpacking fails ends the stream before the next one is asked for.
 
 use super::{MySqlSource, Server};
 use crate::checkpoint::Position;
@@ -12,6 +16,8 @@ use crate::source::gtid_set::GtidSet;
 use futures::{FutureExt, StreamExt};
 use mysql_async::prelude::Queryable;
 use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, Sid};
+use mysql_common::binlog::consts::TransactionPayloadCompressionType;
+use mysql_common::binlog::events::{Event as LibraryEvent, TransactionPayloadEvent};
 use mysql_common::proto::MySerialize;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -23,12 +29,15 @@ const HEARTBEAT_NANOSECONDS: u64 = 1_000_000_000;
 const SILENCE_SECONDS_MAX: u64 = 15;
 const FORMAT_DESCRIPTION_EVENT: u8 = 15;
 
+const TRANSACTION_PAYLOAD_EVENT: u8 = 40;
+
 /// Memory that is kept from one event to the next, bytes.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 
 pub(super) struct EventStream {
     stream: BinlogStream,
     bytes: Vec<u8>,
+    copies: Copies,
 }
 
 /// Why the stream ended.
@@ -83,18 +92,17 @@ impl EventStream {
         Ok(Self {
             stream,
             bytes: Vec::new(),
+            copies: Copies::default(),
         })
     }
 
     /// Waits for the next event. Dropping the future while it waits loses nothing.
     pub(super) async fn fill(&mut self) -> Result<(), Lost> {
-        let next = AssertUnwindSafe(self.stream.next()).catch_unwind();
-        let event = match tokio::time::timeout(Duration::from_secs(SILENCE_SECONDS_MAX), next).await {
-            Ok(Ok(Some(Ok(event)))) => event,
-            Ok(Ok(Some(Err(error)))) => return Err(Lost::Client(error)),
-            Ok(Ok(None)) => return Err(Lost::Closed),
-            Ok(Err(_panic)) => return Err(Lost::Malformed),
-            Err(_elapsed) => return Err(Lost::Silent),
+        let event = loop {
+            let event = self.next().await?;
+            if !self.copies.take(&event)? {
+                break event;
+            }
         };
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES_MAX);
@@ -111,9 +119,54 @@ impl EventStream {
         Ok(())
     }
 
+    async fn next(&mut self) -> Result<LibraryEvent, Lost> {
+        let next = AssertUnwindSafe(self.stream.next()).catch_unwind();
+        match tokio::time::timeout(Duration::from_secs(SILENCE_SECONDS_MAX), next).await {
+            Ok(Ok(Some(Ok(event)))) => Ok(event),
+            Ok(Ok(Some(Err(error)))) => Err(Lost::Client(error)),
+            Ok(Ok(None)) => Err(Lost::Closed),
+            Ok(Err(_panic)) => Err(Lost::Malformed),
+            Err(_elapsed) => Err(Lost::Silent),
+        }
+    }
+
     /// The event that [`EventStream::fill`] brought.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+}
+
+/// Tells the events that the library unpacked from a compressed transaction from those that the server sent.
+#[derive(Debug, Default)]
+struct Copies {
+    /// Bytes of them that are still to come.
+    bytes_left: u64,
+}
+
+impl Copies {
+    /// Whether the event is such a copy.
+    fn take(&mut self, event: &LibraryEvent) -> Result<bool, Lost> {
+        let header = event.header();
+        if self.bytes_left == 0 {
+            if header.event_type_raw() == TRANSACTION_PAYLOAD_EVENT {
+                self.bytes_left = copied_bytes(event);
+            }
+            return Ok(false);
+        }
+        let left = self.bytes_left.checked_sub(header.event_size().into());
+        self.bytes_left = left.ok_or(Lost::Malformed)?;
+        Ok(true)
+    }
+}
+
+/// Bytes of the events that the library unpacks from this one: by its own reading, and none if it cannot read it.
+fn copied_bytes(event: &LibraryEvent) -> u64 {
+    match event.read_event::<TransactionPayloadEvent<'_>>() {
+        Ok(payload) if payload.algorithm() == TransactionPayloadCompressionType::NONE => {
+            payload.payload_raw().len() as u64
+        }
+        Ok(payload) => payload.uncompressed_size(),
+        Err(_) => 0,
     }
 }
 
