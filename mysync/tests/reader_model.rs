@@ -8,7 +8,7 @@ mod events;
 #[path = "reader_model/world.rs"]
 mod world;
 
-use events::Log;
+use events::{Log, Transaction};
 use mysync::config::{OnDdl, Start};
 use mysync::error::{Error, Kind};
 use mysync::reader::{self, Options, Summary};
@@ -52,6 +52,48 @@ fn read(log: &Log, queue: &MemoryQueue, source_faults: &[usize]) -> Result<Summa
     ))
 }
 
+/// Transactions of all kinds: some are prepared, and each of those is decided later, or never.
+fn xa_transactions() -> impl Strategy<Value = Vec<Transaction>> {
+    let ids = || prop::collection::vec(0..1_000_i32, 0..4);
+    let step = (0..8_u8, ids(), any::<prop::sample::Index>());
+    prop::collection::vec(step, 1..25).prop_map(|steps| {
+        let (mut transactions, mut prepared, mut next) = (Vec::new(), Vec::new(), 0_u8);
+        for (kind, ids, which) in steps {
+            transactions.push(match kind {
+                0..=1 => Transaction::Plain(ids),
+                2 => Transaction::OnePhase(ids),
+                3..=4 => {
+                    // A name can be used again once it is decided.
+                    let lowest = if next % 2 == 0 { 0 } else { next };
+                    let number = (lowest..).find(|number| !prepared.contains(number)).unwrap();
+                    next += 1;
+                    prepared.push(number);
+                    Transaction::Prepare(number, ids)
+                }
+                _ if prepared.is_empty() => Transaction::Plain(ids),
+                5..=6 => Transaction::Commit(prepared.swap_remove(which.index(prepared.len()))),
+                _ => Transaction::Rollback(prepared.swap_remove(which.index(prepared.len()))),
+            });
+        }
+        transactions
+    })
+}
+
+/// The ids in the order in which they are committed, and how many are after each transaction.
+fn committed(transactions: &[Transaction]) -> (Vec<i32>, Vec<u64>) {
+    let (mut ids, mut ends, mut prepared) = (Vec::new(), vec![1], BTreeMap::new());
+    for transaction in transactions {
+        match transaction {
+            Transaction::Plain(new) | Transaction::OnePhase(new) => ids.extend(new),
+            Transaction::Prepare(number, new) => drop(prepared.insert(number, new)),
+            Transaction::Commit(number) => ids.extend(prepared.remove(number).unwrap()),
+            Transaction::Rollback(number) => drop(prepared.remove(number)),
+        }
+        ends.push(ids.len() as u64 + 1);
+    }
+    (ids, ends)
+}
+
 /// A few transactions, each of some inserted ids.
 fn transactions() -> impl Strategy<Value = Vec<Vec<i32>>> {
     prop::collection::vec(prop::collection::vec(0..1_000_i32, 0..5), 1..12)
@@ -83,6 +125,39 @@ proptest! {
             prop_assert!(ends.contains(&checkpoint.next_version.seq()), "{:?} is within a transaction", checkpoint);
         }
         prop_assert!(summary.changes <= expected.len() as u64);
+    }
+
+    #[test]
+    fn prepared_rows_are_published_at_their_commit_and_never_at_a_rollback(
+        transactions in xa_transactions(),
+        stops in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
+        commit_faults in prop::collection::vec((0..16_usize, prop_oneof![Just(Fault::Aborted), Just(Fault::AnswerLost)]), 0..6),
+        source_faults in prop::collection::vec(0..100_usize, 0..6),
+    ) {
+        let log = Log::of_kinds(&transactions);
+        let queue = MemoryQueue::new(&commit_faults);
+        // Some readers see only a beginning and are then gone without a word: the next ones know of it what is stored.
+        let mut stops: Vec<usize> = stops.iter().map(|stop| stop.index(transactions.len()) + 1).collect();
+        stops.sort_unstable();
+        for stop in stops {
+            read(&log.truncated(stop), &queue, &[]).unwrap();
+        }
+        read(&log, &queue, &source_faults).unwrap();
+        let (ids, ends) = committed(&transactions);
+        let world = queue.world();
+        prop_assert_eq!(world.ids(), ids.clone());
+        let versions: Vec<u64> = world.committed.iter().map(|record| record.version.seq()).collect();
+        prop_assert_eq!(versions, (1..=ids.len() as u64).collect::<Vec<_>>());
+        for checkpoint in &world.checkpoints {
+            prop_assert!(ends.contains(&checkpoint.next_version.seq()), "{:?} is within a transaction", checkpoint);
+        }
+        // What is left in the topic is what waits: everything else has its tombstone.
+        let mut left = BTreeMap::new();
+        for record in &world.stored {
+            left.insert(&record.key, record.value.is_some());
+        }
+        let waiting: usize = world.checkpoints.last().unwrap().prepared.iter().map(|prepared| prepared.chunks).sum();
+        prop_assert_eq!(left.values().filter(|is_left| **is_left).count(), waiting);
     }
 
     #[test]
@@ -130,7 +205,11 @@ fn what_would_be_skipped_stops_it_with_the_position() {
             "INSERT INTO shop.t VALUES (1)",
             "rows were changed by a statement that is logged as text",
         ),
-        ("XA START X'61',X'',1", "an XA transaction in the binlog"),
+        ("XA RECOVER", "an XA statement that mysync does not know"),
+        (
+            "XA COMMIT X'61',X'',1",
+            "an XA transaction commits that was prepared before the reader's beginning: 61,,1",
+        ),
         ("FROBNICATE", "a statement in the binlog that mysync does not know"),
     ] {
         let mut log = Log::of(&[vec![1]]);

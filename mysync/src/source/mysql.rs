@@ -1,5 +1,6 @@
 //! The real source: a MySQL server, by mysql_async.
 
+mod history;
 mod settings;
 mod stream;
 
@@ -114,62 +115,6 @@ impl MySqlSource {
             _ => Error::definite(what).detail(error).hint("the client does not understand what the server sent: check its version and authentication plugin"),
         }
     }
-
-    /// Whether the position is in this server's history, so that going on there loses and repeats nothing.
-    async fn require_known(&self, connection: &mut Conn, server: &Server, position: &Position) -> Result<()> {
-        if position.server_uuid != server.uuid {
-            return Err(Error::definite(format!(
-                "the server is not the one that the checkpoint was taken on: {}",
-                self.address()
-            ))
-            .detail(format!(
-                "server_uuid {} instead of {}",
-                server.uuid, position.server_uuid
-            ))
-            .hint("set source.servers back to the server that was followed"));
-        }
-        let gone = |detail: String| {
-            Error::definite(format!(
-                "the checkpoint's position is not in the server's history: {}",
-                self.address()
-            ))
-            .detail(detail)
-            .hint("load the tables anew under a new kafka.prefix and reader.name")
-        };
-        if let (true, Some(set)) = (server.gtid, &position.gtid_set) {
-            let statement = format!("SELECT @@GLOBAL.gtid_executed, @@GLOBAL.gtid_purged, '{set}'");
-            let rows = self.rows(connection, &statement).await?;
-            let text = |index| {
-                rows.first()
-                    .and_then(|row| row.get::<String, usize>(index))
-                    .unwrap_or_default()
-            };
-            let (executed, purged, reached): (GtidSet, GtidSet, GtidSet) =
-                (text(0).parse()?, text(1).parse()?, set.parse()?);
-            if !reached.is_subset(&executed) {
-                return Err(gone(format!(
-                    "the server never executed all of {reached}, only {executed}: was it reset, or restored from a backup?"
-                )));
-            }
-            if !purged.is_subset(&reached) {
-                return Err(gone(format!(
-                    "the server has purged {purged}, the checkpoint has only {reached}"
-                )));
-            }
-            return Ok(());
-        }
-        let rows = self.rows(connection, "SHOW BINARY LOGS").await?;
-        let files: Vec<String> = rows.iter().filter_map(|row| row.get::<String, usize>(0)).collect();
-        if !files.contains(&position.file) {
-            let held = format!(
-                "{} to {}",
-                files.first().map_or("", String::as_str),
-                files.last().map_or("", String::as_str)
-            );
-            return Err(gone(format!("{} is gone, the server has {held}", position.file)));
-        }
-        Ok(())
-    }
 }
 
 impl Source for MySqlSource {
@@ -243,7 +188,7 @@ impl Source for MySqlSource {
         self.stream = None;
         let mut connection = self.connect().await?;
         let server = self.server(&mut connection).await?;
-        self.require_known(&mut connection, &server, position).await?;
+        history::require_known(self, &mut connection, &server, position).await?;
         self.stream = Some(EventStream::open(self, connection, &server, position).await?);
         Ok(())
     }

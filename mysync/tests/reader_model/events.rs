@@ -7,6 +7,21 @@ const FILE_START: usize = 4;
 const TABLE_ID: u64 = 77;
 const WRITE_ROWS_V2_POST_HEADER: u8 = 10;
 
+/// What a transaction of the log is.
+#[derive(Debug, Clone)]
+pub enum Transaction {
+    /// Inserts ids and commits.
+    Plain(Vec<i32>),
+    /// XA: inserts ids and is prepared under a number.
+    Prepare(u8, Vec<i32>),
+    /// XA COMMIT of the number.
+    Commit(u8),
+    /// XA ROLLBACK of the number.
+    Rollback(u8),
+    /// XA: inserts ids and commits in one phase.
+    OnePhase(Vec<i32>),
+}
+
 /// The events of one file.
 #[derive(Debug, Clone)]
 pub struct Log {
@@ -18,21 +33,51 @@ pub struct Log {
 impl Log {
     /// Each transaction inserts its ids, in one rows event; one without ids changes nothing.
     pub fn of(transactions: &[Vec<i32>]) -> Self {
+        let plain: Vec<_> = transactions.iter().cloned().map(Transaction::Plain).collect();
+        Self::of_kinds(&plain)
+    }
+
+    /// A log of transactions of any kind.
+    pub fn of_kinds(transactions: &[Transaction]) -> Self {
         let mut log = Log {
             events: Vec::new(),
             ends: Vec::new(),
         };
         log.push(15, BORN_S, &format_description());
-        for ids in transactions {
-            log.query("BEGIN");
-            if !ids.is_empty() {
-                log.push(19, BORN_S + 1, &table_map());
-                log.push(30, BORN_S + 1, &write_rows(ids));
+        for transaction in transactions {
+            match transaction {
+                Transaction::Plain(ids) => {
+                    log.query("BEGIN");
+                    log.rows(ids);
+                    log.push(16, BORN_S + 1, &7_u64.to_le_bytes());
+                }
+                Transaction::Prepare(number, ids) => log.xa(*number, ids, false),
+                Transaction::OnePhase(ids) => log.xa(0xff, ids, true),
+                Transaction::Commit(number) => log.query(&format!("XA COMMIT X'{number:02x}',X'',1")),
+                Transaction::Rollback(number) => log.query(&format!("XA ROLLBACK X'{number:02x}',X'',1")),
             }
-            log.push(16, BORN_S + 1, &7_u64.to_le_bytes());
             log.ends.push(log.events.len());
         }
         log
+    }
+
+    fn rows(&mut self, ids: &[i32]) {
+        if !ids.is_empty() {
+            self.push(19, BORN_S + 1, &table_map());
+            self.push(30, BORN_S + 1, &write_rows(ids));
+        }
+    }
+
+    fn xa(&mut self, number: u8, ids: &[i32], one_phase: bool) {
+        self.query(&format!("XA START X'{number:02x}',X'',1"));
+        self.rows(ids);
+        self.query(&format!("XA END X'{number:02x}',X'',1"));
+        let mut prepare = vec![u8::from(one_phase)];
+        for number in [1_u32, 1, 0] {
+            prepare.extend_from_slice(&number.to_le_bytes());
+        }
+        prepare.push(number);
+        self.push(38, BORN_S + 1, &prepare);
     }
 
     /// Adds a statement outside of a transaction.

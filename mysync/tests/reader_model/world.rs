@@ -4,7 +4,7 @@ use super::events::{BORN_S, Log};
 use mysync::checkpoint::{Checkpoint, Position};
 use mysync::error::{Error, Result};
 use mysync::queue::kafka::KafkaSubscriber;
-use mysync::queue::{Batch, Publisher, Queue, Scan, Topic, TopicId};
+use mysync::queue::{Batch, Publisher, Queue, Scan, StoredRecord, Topic, TopicId};
 use mysync::source::Source;
 use mysync::source::preflight::Check;
 use mysync::version::Version;
@@ -15,6 +15,9 @@ use std::rc::Rc;
 const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
 /// A reader asked for more than there was, though it had all that there was at its start.
 pub const LOG_ENDED: &str = "the log ended";
+
+/// The topic of prepared transactions; all others are one.
+const STORED: TopicId = 1;
 
 const FILE: &str = "binlog.000001";
 
@@ -114,6 +117,8 @@ pub enum Fault {
 #[derive(Debug, Default)]
 pub struct World {
     pub committed: Vec<Published>,
+    /// Records of the topic of prepared transactions.
+    pub stored: Vec<StoredRecord>,
     pub checkpoints: Vec<Checkpoint>,
     commits: usize,
     generation: usize,
@@ -169,13 +174,24 @@ impl Queue for MemoryQueue {
             faults: self.faults.clone(),
             generation: world.generation,
             open: Vec::new(),
+            open_stored: Vec::new(),
             outcome: None,
         };
         Ok((publisher, checkpoint))
     }
 
-    async fn scan(&self, _internal_topic: &str, _from_offset: i64) -> Result<Scan> {
-        Ok(Scan::channel().1)
+    async fn scan(&self, internal_topic: &str, from_offset: i64) -> Result<Scan> {
+        assert_eq!(internal_topic, "prepared");
+        let (sender, scan) = Scan::channel();
+        let stored = self.world.borrow().stored.clone();
+        tokio::spawn(async move {
+            for record in stored.into_iter().filter(|record| record.offset >= from_offset) {
+                if sender.send(Ok(record)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(scan)
     }
 
     async fn subscriber(&self, _group: &str) -> Result<KafkaSubscriber> {
@@ -188,19 +204,33 @@ pub struct MemoryPublisher {
     faults: BTreeMap<usize, Fault>,
     generation: usize,
     open: Vec<Published>,
+    open_stored: Vec<StoredRecord>,
     outcome: Option<Result<()>>,
 }
 
 impl Publisher for MemoryPublisher {
-    async fn declare(&mut self, _topic: Topic<'_>) -> Result<TopicId> {
-        Ok(0)
+    async fn declare(&mut self, topic: Topic<'_>) -> Result<TopicId> {
+        match topic {
+            Topic::Compacted("prepared") => Ok(STORED),
+            _ => Ok(0),
+        }
     }
 
     async fn send(&mut self, mut batch: Batch) -> Result<Batch> {
-        self.open.extend(batch.records().map(|record| Published {
-            version: record.version,
-            key: record.key.to_vec(),
-        }));
+        for record in batch.records() {
+            let key = record.key.to_vec();
+            match record.topic {
+                STORED => self.open_stored.push(StoredRecord {
+                    offset: 0,
+                    key,
+                    value: record.value.map(<[u8]>::to_vec),
+                }),
+                _ => self.open.push(Published {
+                    version: record.version,
+                    key,
+                }),
+            }
+        }
         batch.clear(1 << 10);
         Ok(batch)
     }
@@ -212,8 +242,14 @@ impl Publisher for MemoryPublisher {
         let fault = self.faults.get(&world.commits).copied();
         world.commits += 1;
         let records = std::mem::take(&mut self.open);
+        let stored = std::mem::take(&mut self.open_stored);
         if fault != Some(Fault::Aborted) {
             world.committed.extend(records);
+            for mut record in stored {
+                // As in Kafka, marks of transactions take offsets too.
+                record.offset = i64::try_from(world.stored.len() * 2).unwrap();
+                world.stored.push(record);
+            }
             world.checkpoints.push(checkpoint);
         }
         self.outcome = Some(fault.map_or(Ok(()), |_| Err(Error::transient("the broker died"))));
