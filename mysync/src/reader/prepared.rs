@@ -88,7 +88,7 @@ impl Transaction {
     }
 
     /// The lowest offset at which one of its records can be.
-    pub(super) fn from_offset(&self) -> i64 {
+    pub(super) fn lowest_offset(&self) -> i64 {
         self.from_offset
     }
 

@@ -12,6 +12,8 @@ const WRITE_ROWS_V2_POST_HEADER: u8 = 10;
 pub enum Transaction {
     /// Inserts ids and commits.
     Plain(Vec<i32>),
+    /// Inserts ids and commits, compressed.
+    Packed(Vec<i32>),
     /// XA: inserts ids and is prepared under a number.
     Prepare(u8, Vec<i32>),
     /// XA COMMIT of the number.
@@ -51,6 +53,10 @@ impl Log {
                     log.rows(ids);
                     log.push(16, BORN_S + 1, &7_u64.to_le_bytes());
                 }
+                Transaction::Packed(ids) => {
+                    let payload = log.packed(ids);
+                    log.push(40, BORN_S + 1, &payload);
+                }
                 Transaction::Prepare(number, ids) => log.xa(*number, ids, false),
                 Transaction::OnePhase(ids) => log.xa(0xff, ids, true),
                 Transaction::Commit(number) => log.query(&format!("XA COMMIT X'{number:02x}',X'',1")),
@@ -66,6 +72,28 @@ impl Log {
             self.push(19, BORN_S + 1, &table_map());
             self.push(30, BORN_S + 1, &write_rows(ids));
         }
+    }
+
+    /// The body of a compressed transaction.
+    fn packed(&self, ids: &[i32]) -> Vec<u8> {
+        let mut inner = Log {
+            events: Vec::new(),
+            ends: Vec::new(),
+        };
+        inner.query("BEGIN");
+        inner.rows(ids);
+        inner.push(16, BORN_S + 1, &7_u64.to_le_bytes());
+        let unpacked = inner.events.concat();
+        let packed = zstd::bulk::compress(&unpacked, 3).unwrap();
+        let mut body = Vec::new();
+        // Size of the data, compression zstd, size unpacked, end.
+        for (field, value) in [(1_u8, packed.len()), (2, 0), (3, unpacked.len())] {
+            body.extend_from_slice(&[field, 3, 0xfc]);
+            body.extend_from_slice(&u16::try_from(value).unwrap().to_le_bytes());
+        }
+        body.push(0);
+        body.extend_from_slice(&packed);
+        body
     }
 
     fn xa(&mut self, number: u8, ids: &[i32], one_phase: bool) {

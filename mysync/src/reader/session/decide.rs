@@ -87,7 +87,7 @@ impl<S: Source, Q: Queue> Session<'_, S, Q> {
         let Some(transaction) = self.progress.prepared.find(&decided.decision) else {
             return Err(prepared::unknown(decided.decision.xid()));
         };
-        let mut scan = self.queue.scan(prepared::TOPIC, transaction.from_offset()).await?;
+        let mut scan = self.queue.scan(prepared::TOPIC, transaction.lowest_offset()).await?;
         let mut end_offset = 0;
         for index in 0..transaction.chunk_count() {
             let Some(transaction) = self.progress.prepared.find(&decided.decision) else {
