@@ -5,10 +5,12 @@
 //! environment variable (`password_env`) or from a file (`password_file`).
 
 mod load;
+mod messages;
 mod secret;
 mod template;
 
 pub use load::{load, parse};
+pub use messages::{Format, Mask, Messages, Topics};
 pub use secret::Secret;
 pub use template::TEMPLATE;
 
@@ -23,6 +25,12 @@ pub struct Config {
     pub source: Source,
     /// The queue between reader and writers.
     pub kafka: Kafka,
+    /// The form of the messages.
+    #[serde(default)]
+    pub messages: Messages,
+    /// Columns whose values nobody shall read.
+    #[serde(default)]
+    pub mask: Mask,
     /// How the reader publishes.
     #[serde(default)]
     pub reader: Reader,
@@ -54,6 +62,12 @@ pub struct Source {
     pub server_id: u32,
     /// Patterns `<database>.<table>` of the tables that are followed, `*` and `?` match.
     pub tables: Vec<String>,
+    /// Patterns of tables that are not followed, though `tables` names them.
+    #[serde(default)]
+    pub tables_exclude: Vec<String>,
+    /// Patterns `<database>.<table>.<column>` of columns that are left out of the messages; no key column.
+    #[serde(default)]
+    pub columns_exclude: Vec<String>,
     /// For tables without a primary key: the NOT NULL columns that identify a row.
     #[serde(default)]
     pub keys: BTreeMap<String, Vec<String>>,

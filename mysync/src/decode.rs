@@ -55,3 +55,4 @@ pub use rows::{Row, RowChange, Rows, RowsEvent, RowsKind, Values};
 pub use table_map::{ColumnSchema, KeyPart, TableMap, TableMapEvent};
 pub use temporal::{Date, DateTime, Time, Timestamp};
 pub use value::{Members, Value};
+pub(crate) use write::{base64, json_string};

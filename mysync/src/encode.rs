@@ -1,8 +1,4 @@
-//! The message form of a change: Debezium's MySQL envelope as JSON, schemas off.
-//!
-//! Everything is appended to a batch's arena. What the rows of one event share (the source block up to the row's index, the
-//! end) is written once an event into a [`Frame`]; what the events of one table share (key columns, topic) is in a
-//! [`TableEncoder`]. A row costs no allocation.
+//! The message form of a change.
 //!
 //! | change | records, all of one version |
 //! | --- | --- |
@@ -10,13 +6,126 @@
 //! | update | `op` u |
 //! | update of the key | `op` d and a tombstone under the old key, `op` c under the new one |
 //! | delete | `op` d and a tombstone |
+//!
+//! A value is Debezium's MySQL envelope as JSON ([`envelope`]), with values in their canonical form (docs/types.md) or in
+//! that of Debezium's defaults ([`strict`]), or the compact form of `proto/change.proto` ([`protobuf`]). Keys are JSON in
+//! all of them. Columns can be left out or masked ([`columns`]).
+//!
+//! # Speed
+//! Everything is appended to a batch's arena. What the rows of one event share is written once an event into a [`Frame`];
+//! what the events of one table share (form, key, plans for columns) is decided once a table in a [`TableEncoder`]. A row
+//! costs no allocation.
+//!
+//! # TRUNCATE
+//! There is no `op` t: Debezium's has no key, and a compacted topic takes no record without one. What becomes of a TRUNCATE
+//! is up to `reader.on_ddl`. Debezium leaves them out by default, too.
 
+mod columns;
+mod envelope;
+mod marks;
+mod protobuf;
+mod strict;
+mod text;
+
+pub use marks::{MarkPlace, heartbeat, transaction_begin, transaction_end};
+
+use crate::config::{Config, Format, Messages, Topics};
 use crate::decode::{Row, RowChange, TableMap};
 use crate::error::{Error, Result};
-use crate::queue::{Batch, Origin, TopicId};
+use crate::queue::{Batch, Origin, Topic, TopicId};
+use crate::tables::INTERNAL_DATABASE;
 use crate::version::Version;
-use std::io::Write;
+use columns::ColumnRules;
 use std::ops::Range;
+
+/// Headers of Debezium's on the records of a changed key: the other record's key.
+const NEW_KEY: &str = "__debezium.newkey";
+const OLD_KEY: &str = "__debezium.oldkey";
+
+/// The member of a key that names its table where all tables share a topic, as Debezium's routing has it.
+pub const TABLE_IN_KEY: &str = "__dbz__physicalTableIdentifier";
+
+/// How all messages of a reader look.
+#[derive(Debug, Clone)]
+pub struct Form {
+    prefix: String,
+    messages: Messages,
+    rules: ColumnRules,
+}
+
+impl Form {
+    /// Takes it from a configuration.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        Self {
+            prefix: config.kafka.prefix.clone(),
+            messages: config.messages.clone(),
+            rules: ColumnRules::new(config),
+        }
+    }
+
+    /// What topics and source blocks begin with.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Section `[messages]`.
+    #[must_use]
+    pub fn messages(&self) -> &Messages {
+        &self.messages
+    }
+
+    /// The topic of a table's changes.
+    #[must_use]
+    pub fn topic<'t>(&self, database: &'t str, table: &'t str) -> Topic<'t> {
+        match self.has_own_topic(database) {
+            true => Topic::Table { database, table },
+            false => Topic::Changes { database, table },
+        }
+    }
+
+    /// The checker's mark always has one: writers hold it back by its topic.
+    fn has_own_topic(&self, database: &str) -> bool {
+        self.messages.topics == Topics::Table || database == INTERNAL_DATABASE
+    }
+
+    /// Prepares a table; `configured` are the columns of `source.keys`, needed where there is no primary key.
+    pub fn table(&self, map: &TableMap, topic: TopicId, configured: Option<&[String]>) -> Result<TableEncoder> {
+        let key = key_columns(map, configured)?;
+        // The checker's own table is always written so that it finds its mark.
+        let format = match map.database == INTERNAL_DATABASE {
+            true => Format::Debezium,
+            false => self.messages.format,
+        };
+        let plans = self.rules.plans(map, &key, format)?;
+        Ok(TableEncoder {
+            topic,
+            key,
+            key_end: self.key_end(map)?,
+            protobuf: (format == Format::Protobuf).then(|| protobuf::Table::new(map, &self.prefix, plans.clone())),
+            envelope: envelope::Table::new(map, &self.prefix, plans),
+            scratch: Vec::new(),
+        })
+    }
+
+    /// What a key ends with instead of its brace; empty where every table has its own topic.
+    fn key_end(&self, map: &TableMap) -> Result<Vec<u8>> {
+        if self.has_own_topic(&map.database) {
+            return Ok(Vec::new());
+        }
+        if map.column_index(TABLE_IN_KEY).is_some() {
+            let what = format!("a column has the name that tells tables apart in one topic: {TABLE_IN_KEY}");
+            return Err(Error::configuration(what)
+                .detail(format!("table {}.{}", map.database, map.table))
+                .hint("rename the column, or set messages.topics = \"table\""));
+        }
+        // Dots within a name are told from those between names.
+        let [database, table] = [&map.database, &map.table].map(|name| name.replace('%', "%25").replace('.', "%2E"));
+        let name = serde_json::to_string(&format!("{}.{database}.{table}", self.prefix)).unwrap_or_default();
+        Ok(format!(",\"{TABLE_IN_KEY}\":{name}}}").into())
+    }
+}
 
 /// How the changes of one table become records.
 #[derive(Debug)]
@@ -24,9 +133,10 @@ pub struct TableEncoder {
     topic: TopicId,
     /// Key columns in the key's order, indexes into the table's columns.
     key: Vec<usize>,
-    /// `"source":{…` up to the time, and from there up to the server id.
-    source_head: Vec<u8>,
-    source_table: Vec<u8>,
+    key_end: Vec<u8>,
+    envelope: envelope::Table,
+    /// The form of values, unless it is the envelope.
+    protobuf: Option<protobuf::Table>,
     scratch: Vec<u8>,
 }
 
@@ -35,9 +145,20 @@ pub struct TableEncoder {
 pub struct Frame {
     head: Vec<u8>,
     tail: Vec<u8>,
+    transaction: Vec<u8>,
+    orders: Option<Orders>,
     timestamp_ms: i64,
     file_number: u64,
     offset: u64,
+}
+
+/// How many records with a value a transaction has had so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Orders {
+    /// Of all tables.
+    pub total: u64,
+    /// Of the event's table.
+    pub table: u64,
 }
 
 /// Where and when an event was written.
@@ -45,6 +166,8 @@ pub struct Frame {
 pub struct EventPlace<'a> {
     /// Seconds since 1970, from the event's header.
     pub timestamp_s: u32,
+    /// When the transaction was committed where it ran first, microseconds since 1970; 0 where the server does not say.
+    pub commit_us: u64,
     /// Server that wrote it first.
     pub server_id: u32,
     /// The transaction's GTID, `uuid[:tag]:number`; empty without GTID.
@@ -53,60 +176,57 @@ pub struct EventPlace<'a> {
     pub file: &'a str,
     /// Number in the file's name.
     pub file_number: u64,
+    /// First byte of the event.
+    pub begin: u64,
     /// Byte after the event.
     pub offset: u64,
-    /// When the reader took it, ms since 1970.
-    pub read_ms: i64,
+    /// The connection that made the changes.
+    pub thread_id: Option<u32>,
+    /// The statement that made them.
+    pub query: Option<&'a str>,
+    /// Only where transactions are marked.
+    pub transaction: Option<TransactionPlace<'a>>,
+    /// When the reader took it, ns since 1970.
+    pub read_ns: i64,
+}
+
+/// Where in its transaction an event stands.
+#[derive(Debug)]
+pub struct TransactionPlace<'a> {
+    /// The transaction's GTID, or `file=<file>,pos=<position>`.
+    pub id: &'a str,
+    /// Records before the event.
+    pub orders: Orders,
+}
+
+impl EventPlace<'_> {
+    fn commit_microseconds(&self) -> u64 {
+        match self.commit_us {
+            0 => u64::from(self.timestamp_s) * 1_000_000,
+            commit_us => commit_us,
+        }
+    }
+}
+
+impl Frame {
+    /// What the transaction has had so far, the records of this event included.
+    #[must_use]
+    pub fn orders(&self) -> Option<Orders> {
+        self.orders
+    }
 }
 
 impl TableEncoder {
-    /// Prepares a table; `configured` are the columns of `source.keys`, needed where there is no primary key.
-    pub fn new(map: &TableMap, prefix: &str, topic: TopicId, configured: Option<&[String]>) -> Result<Self> {
-        let key = key_columns(map, configured)?;
-        let text = |text: &str| serde_json::to_string(text).unwrap_or_default();
-        let source_head = format!(
-            r#","source":{{"version":"{}","connector":"mysql","name":{},"ts_ms":"#,
-            env!("CARGO_PKG_VERSION"),
-            text(prefix)
-        );
-        let source_table = format!(
-            r#","snapshot":"false","db":{},"table":{},"server_id":"#,
-            text(&map.database),
-            text(&map.table)
-        );
-        Ok(Self {
-            topic,
-            key,
-            source_head: source_head.into(),
-            source_table: source_table.into(),
-            scratch: Vec::new(),
-        })
-    }
-
     /// Writes what the rows of an event share.
     pub fn frame(&self, place: &EventPlace<'_>, frame: &mut Frame) {
-        frame.timestamp_ms = i64::from(place.timestamp_s) * 1_000;
+        frame.timestamp_ms = i64::try_from(place.commit_microseconds() / 1_000).unwrap_or(i64::MAX);
         frame.file_number = place.file_number;
         frame.offset = place.offset;
-        let head = &mut frame.head;
-        head.clear();
-        head.extend_from_slice(&self.source_head);
-        append_number(head, frame.timestamp_ms);
-        head.extend_from_slice(&self.source_table);
-        append_number(head, place.server_id);
-        head.extend_from_slice(b",\"gtid\":");
-        if place.gtid.is_empty() {
-            head.extend_from_slice(b"null");
-        } else {
-            write!(head, "\"{}\"", place.gtid).ok();
+        frame.orders = place.transaction.as_ref().map(|transaction| transaction.orders);
+        match &self.protobuf {
+            Some(protobuf) => protobuf.frame(place, frame),
+            None => self.envelope.frame(place, frame),
         }
-        write!(head, ",\"file\":\"{}\",\"pos\":", place.file).ok();
-        append_number(head, place.offset);
-        head.extend_from_slice(b",\"row\":");
-        frame.tail.clear();
-        frame.tail.extend_from_slice(b",\"ts_ms\":");
-        append_number(&mut frame.tail, place.read_ms);
-        frame.tail.extend_from_slice(b",\"transaction\":null}");
     }
 
     /// Appends the records of one change.
@@ -114,15 +234,16 @@ impl TableEncoder {
         &mut self,
         change: &RowChange<'_>,
         row: u32,
-        frame: &Frame,
+        frame: &mut Frame,
         version: Version,
         batch: &mut Batch,
     ) -> Result<()> {
         for image in [&change.before, &change.after].into_iter().flatten() {
             require_full(image)?;
         }
+        let mut scratch = std::mem::take(&mut self.scratch);
         let mut records = Records {
-            topic: self.topic,
+            table: self,
             row,
             frame,
             version,
@@ -130,37 +251,52 @@ impl TableEncoder {
         };
         match (&change.before, &change.after) {
             (None, Some(after)) => {
-                let key = records.key(after, &self.key)?;
-                records.envelope(key, None, Some(after), b'c')
+                let key = records.key(after)?;
+                records.value(key, [None, Some(after)], b'c')?;
             }
             (Some(before), None) => {
-                let key = records.key(before, &self.key)?;
-                records.envelope(key.clone(), Some(before), None, b'd')?;
+                let key = records.key(before)?;
+                records.value(key.clone(), [Some(before), None], b'd')?;
                 records.push(key, None);
-                Ok(())
             }
             (Some(before), Some(after)) => {
-                self.scratch.clear();
-                before.write_json_of(&self.key, &mut self.scratch).map_err(refuse)?;
-                let key = records.key(after, &self.key)?;
-                if records.batch.bytes()[key.clone()] == self.scratch[..] {
-                    return records.envelope(key, Some(before), Some(after), b'u');
+                scratch.clear();
+                records.table.write_key(before, &mut scratch)?;
+                let key = records.key(after)?;
+                if records.batch.bytes()[key.clone()] == scratch[..] {
+                    records.value(key, [Some(before), Some(after)], b'u')?;
+                } else {
+                    let old_key = records.append(|bytes| bytes.extend_from_slice(&scratch));
+                    records.value(old_key.clone(), [Some(before), None], b'd')?;
+                    records.batch.add_header(NEW_KEY, key.clone());
+                    records.push(old_key.clone(), None);
+                    records.batch.add_header(NEW_KEY, key.clone());
+                    records.value(key, [None, Some(after)], b'c')?;
+                    records.batch.add_header(OLD_KEY, old_key);
                 }
-                let old_key = records.append(|bytes| bytes.extend_from_slice(&self.scratch));
-                records.envelope(old_key.clone(), Some(before), None, b'd')?;
-                records.push(old_key, None);
-                records.envelope(key, None, Some(after), b'c')
             }
-            (None, None) => Ok(()),
+            (None, None) => {}
         }
+        self.scratch = scratch;
+        Ok(())
+    }
+
+    fn write_key(&self, row: &Row<'_>, out: &mut Vec<u8>) -> Result<()> {
+        self.envelope.write_key(row, &self.key, out)?;
+        if !self.key_end.is_empty() {
+            // In place of the brace.
+            out.pop();
+            out.extend_from_slice(&self.key_end);
+        }
+        Ok(())
     }
 }
 
 /// Appends the records of one change to a batch.
 struct Records<'b> {
-    topic: TopicId,
+    table: &'b TableEncoder,
     row: u32,
-    frame: &'b Frame,
+    frame: &'b mut Frame,
     version: Version,
     batch: &'b mut Batch,
 }
@@ -173,26 +309,29 @@ impl Records<'_> {
         begin..bytes.len()
     }
 
-    fn key(&mut self, row: &Row<'_>, columns: &[usize]) -> Result<Range<usize>> {
+    fn key(&mut self, row: &Row<'_>) -> Result<Range<usize>> {
+        let table = self.table;
         let mut written = Ok(());
-        let range = self.append(|bytes| written = row.write_json_of(columns, bytes));
-        written.map_err(refuse)?;
+        let range = self.append(|bytes| written = table.write_key(row, bytes));
+        written?;
         Ok(range)
     }
 
-    fn envelope(&mut self, key: Range<usize>, before: Option<&Row<'_>>, after: Option<&Row<'_>>, op: u8) -> Result<()> {
-        let (frame, row_index) = (self.frame, self.row);
-        let mut written = Ok(());
-        let value = self.append(|bytes| {
-            written = image(bytes, b"{\"before\":", before).and_then(|()| image(bytes, b",\"after\":", after));
-            bytes.extend_from_slice(&frame.head);
-            append_number(bytes, row_index);
-            bytes.extend_from_slice(b",\"thread\":null,\"query\":null},\"op\":\"");
-            bytes.push(op);
-            bytes.push(b'"');
-            bytes.extend_from_slice(&frame.tail);
-        });
-        written?;
+    fn value(&mut self, key: Range<usize>, images: [Option<&Row<'_>>; 2], operation: u8) -> Result<()> {
+        if let Some(orders) = &mut self.frame.orders {
+            orders.total += 1;
+            orders.table += 1;
+        }
+        let bytes = self.batch.bytes();
+        let begin = bytes.len();
+        match &self.table.protobuf {
+            None => self
+                .table
+                .envelope
+                .write(bytes, images, operation, self.row, self.frame)?,
+            Some(protobuf) => protobuf.write(bytes, images, operation, self.row, self.frame)?,
+        }
+        let value = begin..bytes.len();
         self.push(key, Some(value));
         Ok(())
     }
@@ -203,19 +342,14 @@ impl Records<'_> {
             offset: self.frame.offset,
             row: self.row,
         };
-        self.batch
-            .push(self.topic, self.frame.timestamp_ms, self.version, origin, key, value);
-    }
-}
-
-fn image(bytes: &mut Vec<u8>, name: &[u8], row: Option<&Row<'_>>) -> Result<()> {
-    bytes.extend_from_slice(name);
-    match row {
-        Some(row) => row.write_json(bytes).map_err(refuse),
-        None => {
-            bytes.extend_from_slice(b"null");
-            Ok(())
-        }
+        self.batch.push(
+            self.table.topic,
+            self.frame.timestamp_ms,
+            self.version,
+            origin,
+            key,
+            value,
+        );
     }
 }
 
@@ -227,7 +361,6 @@ fn append_number(bytes: &mut Vec<u8>, number: impl itoa::Integer) {
 pub(crate) fn refuse(error: crate::decode::Error) -> Error {
     Error::definite(error.to_string()).hint(error.hint().to_owned())
 }
-
 fn require_full(row: &Row<'_>) -> Result<()> {
     if row.is_full() {
         return Ok(());

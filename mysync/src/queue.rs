@@ -37,6 +37,16 @@ pub enum Topic<'a> {
         /// The table.
         table: &'a str,
     },
+    /// `<prefix>.changes`: the changes of all tables, told apart by their keys; given out anew for each table. Else like a
+    /// table's.
+    Changes {
+        /// The table's database.
+        database: &'a str,
+        /// The table.
+        table: &'a str,
+    },
+    /// `<prefix>.transaction`, one partition: where transactions begin and end, kept for a week.
+    Transactions,
     /// `<prefix>.__<name>`, one partition: the last record of each key is kept for ever.
     Compacted(&'a str),
     /// `<prefix>.__<name>`, one partition: every record is kept for ever.

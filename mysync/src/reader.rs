@@ -18,15 +18,18 @@
 //! that changes rows without row events, stops the reader.
 
 mod ddl;
+mod heartbeat;
 mod policy;
 mod prepared;
 mod session;
 mod tracker;
+mod transaction;
 mod xa;
 
 pub use ddl::{Statement, classify};
 
 use crate::config::{Config, OnDdl, Start};
+use crate::encode::Form;
 use crate::error::{Error, Result};
 use crate::queue::Queue;
 use crate::source::Source;
@@ -42,8 +45,8 @@ const BACKOFF_LAST: Duration = Duration::from_secs(5);
 /// How the reader runs.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Topics are `<prefix>.<database>.<table>`; also in each envelope's source block.
-    pub prefix: String,
+    /// How messages look, and which there are.
+    pub form: Form,
     /// Longest wait of a change for its commit while more changes come.
     pub commit_interval: Duration,
     /// Changes after which a Kafka transaction is committed.
@@ -61,7 +64,7 @@ impl Options {
     #[must_use]
     pub fn new(config: &Config, until_caught_up: bool) -> Self {
         Self {
-            prefix: config.kafka.prefix.clone(),
+            form: Form::new(config),
             commit_interval: Duration::from_millis(config.reader.commit_interval_ms),
             commit_changes_max: config.reader.commit_changes_max,
             start: config.reader.start,

@@ -1,4 +1,4 @@
-//! Which tables are followed: patterns `<database>.<table>` in which `*` and `?` match.
+//! Which tables are followed: patterns `<database>.<table>` in which `*` and `?` match, and patterns of columns.
 
 use crate::config::Config;
 
@@ -11,15 +11,18 @@ pub const FENCE_TABLE: &str = "t_fence";
 /// The patterns of a configuration.
 #[derive(Debug, Clone)]
 pub struct TableFilter {
-    patterns: Vec<String>,
+    followed: Vec<Pattern>,
+    excluded: Vec<Pattern>,
 }
 
 impl TableFilter {
-    /// Takes the patterns of `source.tables`.
+    /// Takes the patterns of `source.tables` and `source.tables_exclude`.
     #[must_use]
     pub fn new(config: &Config) -> Self {
+        let patterns = |texts: &[String]| texts.iter().map(|text| Pattern::new(text)).collect();
         Self {
-            patterns: config.source.tables.clone(),
+            followed: patterns(&config.source.tables),
+            excluded: patterns(&config.source.tables_exclude),
         }
     }
 
@@ -29,10 +32,8 @@ impl TableFilter {
         if database == INTERNAL_DATABASE {
             return table == FENCE_TABLE;
         }
-        let name = format!("{database}.{table}");
-        self.patterns
-            .iter()
-            .any(|pattern| matches(pattern.as_bytes(), name.as_bytes()))
+        let any = |patterns: &[Pattern]| patterns.iter().any(|pattern| pattern.matches(&[database, table]));
+        any(&self.followed) && !any(&self.excluded)
     }
 
     /// Like [`TableFilter::follows`]; an empty table stands for all tables of the database.
@@ -41,10 +42,56 @@ impl TableFilter {
         if !table.is_empty() {
             return self.follows(database, table);
         }
-        let databases = self.patterns.iter().filter_map(|pattern| pattern.split('.').next());
-        databases
-            .chain([INTERNAL_DATABASE])
-            .any(|pattern| matches(pattern.as_bytes(), database.as_bytes()))
+        let is_excluded = |pattern: &Pattern| pattern.parts[0].matches(database) && pattern.parts[1].text == "*";
+        let is_followed = |pattern: &Pattern| pattern.parts[0].matches(database);
+        database == INTERNAL_DATABASE || self.followed.iter().any(is_followed) && !self.excluded.iter().any(is_excluded)
+    }
+}
+
+/// A pattern of names with dots between them, as `shop.*` or `shop.*.email`. Each part matches one name: `*` any run of
+/// characters, dots too, `?` one, everything else itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Pattern {
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Clone)]
+struct Part {
+    text: String,
+    ignores_case: bool,
+}
+
+impl Pattern {
+    /// Splits the text at its dots.
+    pub(crate) fn new(text: &str) -> Self {
+        let parts = text.split('.').map(|part| Part {
+            text: part.to_owned(),
+            ignores_case: false,
+        });
+        Self { parts: parts.collect() }
+    }
+
+    /// A pattern of columns: like MySQL it does not look at the case of a column's name.
+    pub(crate) fn of_column(text: &str) -> Self {
+        let mut pattern = Self::new(text);
+        if let Some(column) = pattern.parts.last_mut() {
+            column.text = column.text.to_lowercase();
+            column.ignores_case = true;
+        }
+        pattern
+    }
+
+    pub(crate) fn matches(&self, names: &[&str]) -> bool {
+        self.parts.len() == names.len() && self.parts.iter().zip(names).all(|(part, name)| part.matches(name))
+    }
+}
+
+impl Part {
+    fn matches(&self, name: &str) -> bool {
+        match self.ignores_case {
+            true => matches(self.text.as_bytes(), name.to_lowercase().as_bytes()),
+            false => matches(self.text.as_bytes(), name.as_bytes()),
+        }
     }
 }
 
@@ -76,7 +123,7 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::{Pattern, TableFilter, matches};
 
     #[test]
     fn patterns_match_as_a_shell_would() {
@@ -97,5 +144,27 @@ mod tests {
                 "{pattern} {text}"
             );
         }
+    }
+
+    #[test]
+    fn each_part_of_a_pattern_matches_one_name() {
+        assert!(Pattern::new("sh*.t").matches(&["shop", "t"]));
+        assert!(!Pattern::new("sh*.t").matches(&["shop", "x.t"]));
+        assert!(Pattern::new("shop.*").matches(&["shop", "x.t"]));
+        assert!(Pattern::of_column("shop.*.EMail").matches(&["shop", "customer", "eMAIL"]));
+        assert!(!Pattern::of_column("shop.*.email").matches(&["Shop", "customer", "email"]));
+    }
+
+    #[test]
+    fn what_is_excluded_is_not_followed() {
+        let patterns = |texts: &[&str]| texts.iter().map(|text| Pattern::new(text)).collect();
+        let filter = TableFilter {
+            followed: patterns(&["shop.*", "bank.*"]),
+            excluded: patterns(&["*.tmp_*", "bank.*"]),
+        };
+        assert!(filter.follows("shop", "order") && filter.follows("__db_mysync", "t_fence"));
+        assert!(!filter.follows("shop", "tmp_1") && !filter.follows("bank", "account"));
+        assert!(filter.follows_any("shop", "") && filter.follows_any("__db_mysync", ""));
+        assert!(!filter.follows_any("bank", "") && !filter.follows_any("other", ""));
     }
 }

@@ -32,6 +32,7 @@ mod engine;
 mod envelope;
 mod fold;
 mod lanes;
+mod protobuf;
 mod retry;
 mod summary;
 

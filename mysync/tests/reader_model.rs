@@ -9,7 +9,8 @@ mod events;
 mod world;
 
 use events::{Log, Transaction};
-use mysync::config::{OnDdl, Start};
+use mysync::config::{Config, OnDdl, Start};
+use mysync::encode::Form;
 use mysync::error::{Error, Kind};
 use mysync::reader::{self, Options, Summary};
 use mysync::stop;
@@ -20,9 +21,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use world::{Fault, LOG_ENDED, MemoryQueue, MemorySource};
 
-fn options() -> Options {
+fn options(config: &Config) -> Options {
     Options {
-        prefix: "p".into(),
+        form: Form::new(config),
         commit_interval: Duration::from_millis(50),
         commit_changes_max: 3,
         start: Start::Oldest,
@@ -34,7 +35,8 @@ fn options() -> Options {
 /// Runs the reader over a log until it has caught up.
 fn read(log: &Log, queue: &MemoryQueue, source_faults: &[usize]) -> Result<Summary, Error> {
     let text = mysync::config::TEMPLATE.replace("password_env = \"MYSYNC_MYSQL_PASSWORD\"", "password = \"x\"");
-    let filter = TableFilter::new(&mysync::config::parse(&text, "test").unwrap());
+    let config = mysync::config::parse(&text, "test").unwrap();
+    let filter = TableFilter::new(&config);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
@@ -47,7 +49,7 @@ fn read(log: &Log, queue: &MemoryQueue, source_faults: &[usize]) -> Result<Summa
         queue,
         &filter,
         &BTreeMap::new(),
-        &options(),
+        &options(&config),
         stop,
     ))
 }

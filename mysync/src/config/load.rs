@@ -1,6 +1,6 @@
 //! From the file's text to a [`Config`], or to an error that says file, line, key, what is wrong and what is expected.
 
-use super::{Config, Secret};
+use super::{Config, Secret, messages};
 use crate::error::{Error, Result};
 use std::path::Path;
 
@@ -23,7 +23,7 @@ pub fn parse(text: &str, name: &str) -> Result<Config> {
     let mut config: Config = toml::from_str(text).map_err(|error| refuse_syntax(text, name, &error))?;
     config.source.password = secret(
         name,
-        "source",
+        "source.password",
         &config.source.password,
         config.source.password_env.as_deref(),
         config.source.password_file.as_deref(),
@@ -31,12 +31,20 @@ pub fn parse(text: &str, name: &str) -> Result<Config> {
     if let Some(redis) = &mut config.writer.redis {
         redis.password = secret(
             name,
-            "writer.redis",
+            "writer.redis.password",
             &redis.password,
             redis.password_env.as_deref(),
             redis.password_file.as_deref(),
         )?;
     }
+    let mask = &mut config.mask;
+    mask.salt = secret(
+        name,
+        "mask.salt",
+        &mask.salt,
+        mask.salt_env.as_deref(),
+        mask.salt_file.as_deref(),
+    )?;
     check(&config).map_err(|(key, wrong, expected)| refuse(name, key, &wrong, expected))?;
     Ok(config)
 }
@@ -46,6 +54,7 @@ type Refusal = (&'static str, String, &'static str);
 fn check(config: &Config) -> Result<(), Refusal> {
     check_source(config)?;
     check_kafka(config)?;
+    messages::check(&config.messages, &config.mask, &config.source.columns_exclude)?;
     let reader = &config.reader;
     require(
         !reader.name.is_empty() && is_topic_text(&reader.name),
@@ -118,11 +127,13 @@ fn check_source(config: &Config) -> Result<(), Refusal> {
         &"an empty list",
         "at least one pattern \"database.table\"",
     )?;
-    for pattern in &source.tables {
+    let tables = source.tables.iter().map(|pattern| ("source.tables", pattern));
+    let excluded = source.tables_exclude.iter();
+    for (key, pattern) in tables.chain(excluded.map(|pattern| ("source.tables_exclude", pattern))) {
         let parts = pattern.split('.').count();
         require(
             parts == 2 && !pattern.starts_with('.') && !pattern.ends_with('.'),
-            "source.tables",
+            key,
             pattern,
             "a pattern \"database.table\", as \"shop.*\"",
         )?;
@@ -277,21 +288,21 @@ fn key_at(text: &str, at: usize) -> Option<String> {
     })
 }
 
-fn secret(name: &str, section: &'static str, inline: &Secret, env: Option<&str>, file: Option<&str>) -> Result<Secret> {
+fn secret(name: &str, key: &'static str, inline: &Secret, env: Option<&str>, file: Option<&str>) -> Result<Secret> {
     let given = usize::from(!inline.is_empty()) + usize::from(env.is_some()) + usize::from(file.is_some());
     if given > 1 {
         return Err(refuse(
             name,
-            &format!("{section}.password"),
+            key,
             "given more than once",
-            "one of password, password_env, password_file",
+            "one of the key itself, or with _env or _file behind its name",
         ));
     }
     if let Some(variable) = env {
         return std::env::var(variable).map(Secret::new).map_err(|_| {
             refuse(
                 name,
-                &format!("{section}.password_env"),
+                &format!("{key}_env"),
                 &format!("no such environment variable: {variable}"),
                 "the name of a variable that is set",
             )
@@ -301,7 +312,7 @@ fn secret(name: &str, section: &'static str, inline: &Secret, env: Option<&str>,
         let text = std::fs::read_to_string(path).map_err(|error| {
             refuse(
                 name,
-                &format!("{section}.password_file"),
+                &format!("{key}_file"),
                 &format!("{path}: {error}"),
                 "a file that can be read",
             )
@@ -346,6 +357,11 @@ mod tests {
             refused("key = \"{db}:{table}:{pk}\"", "key = \"{db}:{id}\""),
             refused("password = \"geheim\"", "password_env = \"MYSYNC_NOT_SET\""),
             refused("password = \"geheim\"", "password = \"geheim\"\npassword_file = \"x\""),
+            refused("tables_exclude = []", "tables_exclude = [\"shop\"]"),
+            refused("columns_exclude = []", "columns_exclude = [\"shop.note\"]"),
+            refused("format = \"debezium\"", "format = \"avro\""),
+            refused("heartbeat_interval_ms = 0", "heartbeat_interval_ms = 5"),
+            refused("hash = []", "hash = [\"shop.customer.email\"]"),
             refused("[check]", "[chekc]"),
             refused("[check]", "[check"),
         ];
@@ -353,9 +369,25 @@ mod tests {
     }
 
     #[test]
+    fn a_statement_must_not_show_what_is_hidden() {
+        let text = template().replace("query = false", "query = true");
+        assert!(parse(&text, "mysync.toml").is_ok());
+        for (from, to) in [
+            ("columns_exclude = []", "columns_exclude = [\"*.*.note\"]"),
+            ("text = {}", "text = { \"shop.*.name\" = \"***\" }"),
+        ] {
+            assert!(text.contains(from));
+            let error = parse(&text.replace(from, to), "mysync.toml").unwrap_err().to_string();
+            assert!(error.contains("key messages.query: wrong value: true"), "{error}");
+        }
+    }
+
+    #[test]
     fn no_secret_is_ever_printed() {
         let config = parse(&template(), "mysync.toml").unwrap();
         assert!(!format!("{config:?}").contains("geheim"));
+        let salted = template().replace("hash = []", "hash = [\"a.b.c\"]\nsalt = \"geheim\"");
+        assert!(!format!("{:?}", parse(&salted, "mysync.toml").unwrap()).contains("geheim"));
         let broken = template().replace("password = \"geheim\"", "password = [\"geheim\"]");
         assert!(
             !parse(&broken, "mysync.toml")

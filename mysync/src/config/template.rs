@@ -9,6 +9,8 @@ user = "mysync"                    # needs REPLICATION SLAVE, REPLICATION CLIENT
 password_env = "MYSYNC_MYSQL_PASSWORD"   # or password_file = "path", or password = "..."
 server_id = 4271                   # unique among the servers and replicas of this MySQL topology
 tables = ["shop.*"]                # patterns <database>.<table>; * and ? match
+tables_exclude = []                # of those, the ones that are not followed
+columns_exclude = []               # patterns <database>.<table>.<column> of columns that are left out of the messages
 
 [source.keys]                      # only for tables without a primary key: NOT NULL columns that identify a row
 # "shop.log" = ["at", "line"]
@@ -21,6 +23,18 @@ replication_factor = 3             # less than 3 needs reader.allow_unsafe
 min_insync_replicas = 2            # less than 2 needs reader.allow_unsafe
 message_bytes_max = 100000000      # largest record; a larger row stops the reader
 compression = "lz4"                # none, gzip, snappy, lz4, zstd
+
+[messages]
+format = "debezium"                # debezium; debezium-strict: values as Debezium's defaults; protobuf: proto/change.proto
+topics = "table"                   # a topic a table, or one: all changes in <prefix>.changes, partitioned by table and key
+transaction_metadata = false       # true: block transaction in each change, begin and end in topic <prefix>.transaction
+query = false                      # true: the statement in source.query, if binlog_rows_query_log_events is on
+heartbeat_interval_ms = 0          # a record to <prefix>.__heartbeat so often, on an idle source too; 0: never
+
+[mask]                             # values that nobody shall read, by patterns <database>.<table>.<column>; no key columns
+hash = []                          # equal values stay equal: HMAC-SHA-256 of the value, keyed with the salt
+text = {}                          # "shop.customer.name" = "***": this text for every value; NULL stays NULL in both
+# salt_env = "MYSYNC_MASK_SALT"    # or salt_file = "path", or salt = "..."
 
 [reader]
 name = "default"                   # the checkpoint's key; one reader a name

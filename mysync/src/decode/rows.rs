@@ -332,6 +332,17 @@ impl<'a> Row<'a> {
 
     /// Appends a JSON object of some columns, in the order of `columns`. All must be present.
     pub fn write_json_of(&self, columns: &[usize], out: &mut Vec<u8>) -> Result<(), Error> {
+        self.write_json_of_with(columns, out, |_, value, out| value.write_json(out))
+    }
+
+    /// The same with values in another form, appended by `write`, which is given the column's index.
+    #[inline]
+    pub(crate) fn write_json_of_with(
+        &self,
+        columns: &[usize],
+        out: &mut Vec<u8>,
+        write: impl Fn(usize, &Value<'_>, &mut Vec<u8>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let map = self.shape.map;
         out.push(b'{');
         for (position, index) in columns.iter().enumerate() {
@@ -344,9 +355,7 @@ impl<'a> Row<'a> {
                 return Err(map.locate(error, *index));
             };
             out.extend_from_slice(map.columns[*index].json_name());
-            value
-                .write_json(out)
-                .map_err(|error| map.locate(error.at(self.values.offset()), *index))?;
+            write(*index, &value, out).map_err(|error| map.locate(error.at(self.values.offset()), *index))?;
         }
         out.push(b'}');
         Ok(())

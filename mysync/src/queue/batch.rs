@@ -20,6 +20,15 @@ pub struct Origin {
 pub struct Batch {
     bytes: Vec<u8>,
     slots: Vec<Slot>,
+    /// In the order of their slots: most records have none.
+    headers: Vec<ExtraHeader>,
+}
+
+#[derive(Debug, Clone)]
+struct ExtraHeader {
+    slot: usize,
+    name: &'static str,
+    value: Range<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -47,6 +56,8 @@ pub struct Record<'a> {
     pub key: &'a [u8],
     /// The envelope; `None` is a tombstone.
     pub value: Option<&'a [u8]>,
+    /// One more header: its name and value.
+    pub header: Option<(&'static str, &'a [u8])>,
 }
 
 impl Batch {
@@ -76,9 +87,24 @@ impl Batch {
         });
     }
 
+    /// Gives the record that was added last a header over bytes that were appended before; one at most.
+    pub fn add_header(&mut self, name: &'static str, value: Range<usize>) {
+        debug_assert!(value.end <= self.bytes.len(), "a header outside of the arena");
+        debug_assert!(!self.slots.is_empty(), "a header belongs to a record");
+        self.headers.push(ExtraHeader {
+            slot: self.slots.len().saturating_sub(1),
+            name,
+            value,
+        });
+    }
+
     /// The records in order.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
-        self.slots.iter().map(|slot| Record {
+        let mut headers = self.headers.iter().peekable();
+        self.slots.iter().enumerate().map(move |(index, slot)| Record {
+            header: headers
+                .next_if(|header| header.slot == index)
+                .map(|header| (header.name, &self.bytes[header.value.clone()])),
             topic: slot.topic,
             timestamp_ms: slot.timestamp_ms,
             version: slot.version,
@@ -103,6 +129,7 @@ impl Batch {
     /// Empties the batch and keeps its memory, unless one large row has blown it up past `bytes_kept_max`.
     pub fn clear(&mut self, bytes_kept_max: usize) {
         self.slots.clear();
+        self.headers.clear();
         self.bytes.clear();
         self.bytes.shrink_to(bytes_kept_max);
     }

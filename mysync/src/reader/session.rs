@@ -1,9 +1,12 @@
 //! One life of a reader between two transient errors: from a checkpoint to an error or the end.
 
 mod decide;
+mod marks;
 
+use super::heartbeat::Heartbeat;
 use super::prepared::Prepared;
 use super::tracker::{Meaning, Target, Tracker};
+use super::transaction::Transaction;
 use super::{Options, Summary, policy};
 use crate::checkpoint::Checkpoint;
 use crate::config::Start;
@@ -17,6 +20,7 @@ use crate::tables::TableFilter;
 use crate::version::Version;
 use decide::Decided;
 use futures::FutureExt;
+use marks::begin_of;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
@@ -49,6 +53,7 @@ pub(super) struct Session<'r, S: Source, Q: Queue> {
     progress: Progress,
     commit_on_its_way: Option<Counts>,
     committed_at: Instant,
+    heartbeat: Heartbeat,
 }
 
 /// What stays the same for a session.
@@ -66,6 +71,7 @@ struct Progress {
     next_version: Version,
     batch: Batch,
     frame: Frame,
+    transaction: Transaction,
     open: Counts,
     open_since: Option<Instant>,
     /// How long ago the changes read last were made, ms.
@@ -99,7 +105,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
         summary: &'r mut Summary,
         stop: Stop,
     ) -> Result<Self> {
-        let (publisher, checkpoint) = queue.publisher().await?;
+        let (mut publisher, checkpoint) = queue.publisher().await?;
         let found = checkpoint.is_some();
         let checkpoint = match checkpoint {
             Some(checkpoint) => checkpoint,
@@ -133,6 +139,12 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             from_checkpoint = found,
             "reading"
         );
+        let messages = options.form.messages();
+        let heartbeat = Heartbeat::open(messages.heartbeat_interval_ms, &mut publisher).await?;
+        let marks = match messages.transaction_metadata {
+            true => Some(publisher.declare(Topic::Transactions).await?),
+            false => None,
+        };
         let progress = Progress {
             tracker: Tracker::new(checkpoint.position)?,
             format: Format::default(),
@@ -140,6 +152,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             next_version: checkpoint.next_version,
             batch: Batch::default(),
             frame: Frame::default(),
+            transaction: Transaction::new(messages, marks),
             open: Counts::default(),
             open_since: None,
             lag_ms: 0,
@@ -160,6 +173,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             progress,
             commit_on_its_way: None,
             committed_at,
+            heartbeat,
         })
     }
 
@@ -179,6 +193,9 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             self.take_outcome_at_hand()?;
             if self.is_commit_due() {
                 self.commit().await?;
+            }
+            if self.heartbeat.is_due() && self.can_commit() {
+                self.beat().await?;
             }
             self.step().await?;
         }
@@ -203,12 +220,13 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             let decided = taken.await?;
             return self.carry_out(decided).await;
         }
-        let is_commit_possible = self.progress.is_commit_possible() && self.commit_on_its_way.is_none();
+        let is_commit_possible = self.can_commit();
         if is_commit_possible && self.progress.open.changes > 0 {
             return self.commit().await;
         }
         let is_checkpoint_due = is_commit_possible && self.progress.open.transactions > 0;
         let checkpoint_at = self.committed_at + IDLE_CHECKPOINT_INTERVAL;
+        let heartbeat_at = self.heartbeat.next_at().filter(|_| is_commit_possible);
         tokio::select! {
             outcome = self.publisher.committed(), if self.commit_on_its_way.is_some() => {
                 outcome?;
@@ -222,8 +240,13 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
                 self.carry_out(decided).await
             }
             () = tokio::time::sleep_until(checkpoint_at), if is_checkpoint_due => self.commit().await,
+            () = tokio::time::sleep_until(heartbeat_at.unwrap_or(checkpoint_at)), if heartbeat_at.is_some() => Ok(()),
             () = self.stop.stopped() => Ok(()),
         }
+    }
+
+    fn can_commit(&self) -> bool {
+        self.progress.is_commit_possible() && self.commit_on_its_way.is_none()
     }
 
     fn is_caught_up(&self) -> bool {
@@ -353,17 +376,21 @@ impl Progress {
         publisher: &mut P,
     ) -> Result<Option<Decided>> {
         let meaning = self.tracker.take(event)?;
+        let (file, _, offset) = self.tracker.place();
+        self.transaction.observe(event, file, begin_of(event, offset));
         match (&event.body, meaning) {
             (Body::TableMap(_) | Body::Rows(_), _) if self.tracker.xa_open().is_some() => {
                 self.hold(event, context, publisher).await?;
             }
             (_, Meaning::Ddl(ddl)) => {
                 policy::allow(&ddl, context.filter, context.options.on_ddl)?;
-                self.open.transactions += u64::from(ddl.ends_transaction);
+                if ddl.ends_transaction {
+                    self.end_transaction(event.header.timestamp_seconds);
+                }
             }
             (Body::TableMap(table_map), _) => self.introduce(table_map, context, publisher).await?,
             (Body::Rows(rows), _) => self.encode(event, rows, publisher).await?,
-            (_, Meaning::TransactionEnd) => self.open.transactions += 1,
+            (_, Meaning::TransactionEnd) => self.end_transaction(event.header.timestamp_seconds),
             (_, Meaning::NewFile) => self.tables.clear(),
             (_, Meaning::XaBegin) => self.begin_xa(publisher).await?,
             (_, Meaning::XaPrepared(xid)) => self.prepare_xa(xid, event, publisher).await?,
@@ -395,14 +422,10 @@ impl Progress {
         let map = event.table_map().map_err(refuse)?;
         let encoder = if context.filter.follows(&map.database, &map.table) {
             let (database, table) = (&map.database, &map.table);
-            let topic = publisher.declare(Topic::Table { database, table }).await?;
+            let form = &context.options.form;
+            let topic = publisher.declare(form.topic(database, table)).await?;
             let configured = context.keys.get(&format!("{}.{}", map.database, map.table));
-            Some(TableEncoder::new(
-                &map,
-                &context.options.prefix,
-                topic,
-                configured.map(Vec::as_slice),
-            )?)
+            Some(form.table(&map, topic, configured.map(Vec::as_slice))?)
         } else {
             None
         };
@@ -411,6 +434,7 @@ impl Progress {
     }
 
     async fn encode<P: Publisher>(&mut self, event: &Event<'_>, rows: &RowsEvent<'_>, publisher: &mut P) -> Result<()> {
+        let here = self.place_at(event.header.timestamp_seconds);
         let Some(table) = self.tables.get_mut(&rows.table_id) else {
             return Err(Error::definite(format!(
                 "rows of a table that no Table_map introduced: id {}",
@@ -422,22 +446,29 @@ impl Progress {
             return Ok(());
         };
         let (file, file_number, offset) = self.tracker.place();
+        let (database, table_name) = (&table.map.database, &table.map.table);
+        self.transaction.begin(self.tracker.gtid_text(), here, &mut self.batch);
         let place = EventPlace {
             timestamp_s: event.header.timestamp_seconds,
+            commit_us: self.transaction.commit_us(),
             server_id: event.header.server_id,
             gtid: self.tracker.gtid_text(),
             file,
             file_number,
+            begin: begin_of(event, offset),
             offset,
-            read_ms: now_ms(),
+            thread_id: self.transaction.thread_id(),
+            query: self.transaction.query(),
+            transaction: self.transaction.place(database, table_name),
+            read_ns: now_ns(),
         };
-        self.lag_ms = place.read_ms - i64::from(place.timestamp_s) * 1_000;
+        self.lag_ms = place.read_ns / 1_000_000 - i64::from(place.timestamp_s) * 1_000;
         encoder.frame(&place, &mut self.frame);
         for change in rows.rows(&table.map).map_err(refuse)? {
             encoder.encode(
                 &change.map_err(refuse)?,
                 self.row,
-                &self.frame,
+                &mut self.frame,
                 self.next_version,
                 &mut self.batch,
             )?;
@@ -449,6 +480,8 @@ impl Progress {
                 self.batch = publisher.send(batch).await?;
             }
         }
+        let (orders, is_statement_end) = (self.frame.orders(), rows.is_statement_end);
+        self.transaction.note(database, table_name, orders, is_statement_end);
         self.open_since.get_or_insert_with(Instant::now);
         Ok(())
     }
@@ -462,7 +495,7 @@ fn too_many_rows() -> Error {
     .hint("use smaller transactions, and load the tables anew under a new kafka.prefix and reader.name")
 }
 
-fn now_ms() -> i64 {
+fn now_ns() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -1,11 +1,15 @@
-//! From a record to a change: the Debezium MySQL envelope, schemas off, as mysync and Debezium write it.
+//! From a record to a change: the Debezium MySQL envelope, schemas off, as mysync and Debezium write it, or mysync's compact
+//! form. Each record is looked at by itself: a topic may hold both, from before and after a change of `messages.format`.
 //!
 //! Only what is needed is looked at: `op`, `after`, and database and table in `source`. Row values stay the raw text of the
 //! message. An operation that is not known, or JSON that is not an envelope, is a definite error: it is never skipped.
 //!
 //! A record without a value (a tombstone) deletes the row of its key. Its table stands in the header `mysync.table`; a
-//! tombstone of Debezium's has none, and then the topic's own records tell the table, or at last the topic's name.
+//! tombstone of Debezium's has none, and then the topic's own records tell the table, or at last the topic's name. Where all
+//! tables share a topic their keys name them; that member is for Kafka and not of the row.
 
+use super::protobuf;
+use crate::encode::TABLE_IN_KEY;
 use crate::error::{Error, Result};
 use crate::queue::Message;
 use crate::target::{RowChange, TableName, canonical};
@@ -37,7 +41,8 @@ struct Source<'a> {
 #[derive(Debug)]
 pub struct Parser {
     topic_prefix: String,
-    tables: HashMap<Arc<str>, Arc<TableName>>,
+    /// Of each topic, the tables seen in it.
+    tables: HashMap<Arc<str>, Vec<Arc<TableName>>>,
 }
 
 impl Parser {
@@ -58,6 +63,16 @@ impl Parser {
             let table = self.tombstone_table(message).map_err(located)?;
             return Ok(RowChange { table, key, row: None });
         };
+        if value.first() == Some(&protobuf::FIRST_BYTE) {
+            let change = protobuf::parse(value)
+                .map_err(|wrong| located(refuse("a record's value is not a change in the compact form", wrong)))?;
+            let table = self.table(&message.partition.topic, &change.database, &change.table);
+            return Ok(RowChange {
+                table,
+                key,
+                row: change.row,
+            });
+        }
         let envelope: Envelope<'_> = serde_json::from_slice(value)
             .map_err(|error| located(refuse("a record's value is not a Debezium envelope", error)))?;
         let row = match (envelope.op.as_ref(), envelope.after) {
@@ -87,7 +102,7 @@ impl Parser {
                 .map_err(|error| refuse("a header mysync.table is not [\"database\",\"table\"]", error))?;
             return Ok(self.table(topic, &database, &table));
         }
-        if let Some(known) = self.tables.get(topic) {
+        if let Some([known]) = self.tables.get(topic).map(Vec::as_slice) {
             return Ok(Arc::clone(known));
         }
         // A name in which characters were replaced names a table that cannot have this topic, so no row of another table
@@ -105,9 +120,11 @@ impl Parser {
     }
 
     fn table(&mut self, topic: &Arc<str>, database: &str, table: &str) -> Arc<TableName> {
-        if let Some(known) = self.tables.get(topic)
-            && known.database == database
-            && known.table == table
+        let is_it = |known: &Arc<TableName>| known.database == database && known.table == table;
+        if let Some(known) = self
+            .tables
+            .get(topic)
+            .and_then(|tables| tables.iter().find(|known| is_it(known)))
         {
             return Arc::clone(known);
         }
@@ -115,7 +132,10 @@ impl Parser {
             database: database.to_owned(),
             table: table.to_owned(),
         });
-        self.tables.insert(Arc::clone(topic), Arc::clone(&name));
+        self.tables
+            .entry(Arc::clone(topic))
+            .or_default()
+            .push(Arc::clone(&name));
         name
     }
 }
@@ -123,8 +143,9 @@ impl Parser {
 /// The key columns and their canonical texts, in order.
 fn parse_key(key: &[u8]) -> Result<Vec<(String, String)>> {
     let text = std::str::from_utf8(key).map_err(|error| refuse("a record's key is not UTF-8", error))?;
-    let columns =
+    let mut columns =
         canonical::columns(text).map_err(|error| refuse("a record's key is not a JSON object of columns", error))?;
+    columns.retain(|(name, _)| name != TABLE_IN_KEY);
     if columns.is_empty() {
         return Err(refuse("a record's key has no column", "{}"));
     }
@@ -216,12 +237,37 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_names_its_table_is_the_columns_without_it() {
+        let key = r#"{"id":1,"__dbz__physicalTableIdentifier":"p.shop.order"}"#;
+        let mut parser = Parser::new("p");
+        for value in [Some(envelope("c", "{}")), None] {
+            let header = value.is_none().then_some(r#"["shop","order"]"#);
+            let change = parser
+                .parse(&message("p.changes", key, value.as_deref(), header))
+                .unwrap();
+            assert_eq!(change.key, [("id".into(), "1".into())]);
+            assert_eq!(change.table.table, "order");
+        }
+        // Without the header, the tables in the topic do not tell.
+        parser
+            .parse(&message(
+                "p.changes",
+                key,
+                Some(&envelope("c", "{}").replace("shop", "bank")),
+                None,
+            ))
+            .unwrap();
+        assert!(parser.parse(&message("p.changes", key, None, None)).is_err());
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused_with_its_place() {
         let mut refusals = Vec::new();
         for (key, value) in [
             (r#"{"id":1}"#, Some(envelope("t", "null"))),
             (r#"{"id":1}"#, Some(envelope("u", "null"))),
             (r#"{"id":1}"#, Some("{\"op\":\"c\"".into())),
+            (r#"{"id":1}"#, Some("\u{8}\u{1}".into())),
             (r#"{"id":1}"#, Some("{\"op\":\"c\",\"after\":{}}".into())),
             (r#"{"id":null}"#, None),
             ("{}", None),

@@ -31,17 +31,25 @@ impl Seen {
             return text + "tombstone";
         };
         let mut value: serde_json::Value = serde_json::from_str(value).unwrap();
-        for name in ["ts_ms", "pos", "gtid"] {
+        for name in ["ts_ms", "ts_us", "ts_ns", "pos", "gtid", "thread"] {
             assert!(!value["source"][name].is_null(), "source.{name} is there");
             value["source"][name] = format!("<{name}>").into();
         }
-        value["ts_ms"] = "<ts_ms>".into();
+        for name in ["ts_ms", "ts_us", "ts_ns"] {
+            assert!(!value[name].is_null(), "{name} is there");
+            value[name] = format!("<{name}>").into();
+        }
         text + &serde_json::to_string_pretty(&value).unwrap()
     }
 }
 
 /// All committed records of a topic of three partitions.
 pub async fn read_all(lab: &Lab, topic: &str) -> Vec<Seen> {
+    read_partitions(lab, topic, 3).await
+}
+
+/// All committed records of a topic; a value that is no text is shown as well as it can be.
+pub async fn read_partitions(lab: &Lab, topic: &str, partitions: i32) -> Vec<Seen> {
     let mut config = ClientConfig::new();
     config
         .set("bootstrap.servers", lab.kafka().unwrap().bootstrap())
@@ -50,15 +58,15 @@ pub async fn read_all(lab: &Lab, topic: &str) -> Vec<Seen> {
         .set("enable.partition.eof", "true")
         .set("enable.auto.commit", "false");
     let topic = topic.to_owned();
-    tokio::task::spawn_blocking(move || consume(&config, &topic))
+    tokio::task::spawn_blocking(move || consume(&config, &topic, partitions))
         .await
         .unwrap()
 }
 
-fn consume(config: &ClientConfig, topic: &str) -> Vec<Seen> {
+fn consume(config: &ClientConfig, topic: &str, partitions: i32) -> Vec<Seen> {
     let consumer: BaseConsumer = config.create().unwrap();
     let mut assignment = TopicPartitionList::new();
-    for partition in 0..3 {
+    for partition in 0..partitions {
         assignment
             .add_partition_offset(topic, partition, Offset::Beginning)
             .unwrap();
@@ -66,14 +74,14 @@ fn consume(config: &ClientConfig, topic: &str) -> Vec<Seen> {
     consumer.assign(&assignment).unwrap();
     let (mut seen, mut ended) = (Vec::new(), 0);
     let deadline = Instant::now() + DEADLINE;
-    while ended < 3 {
+    while ended < partitions {
         assert!(
             Instant::now() < deadline,
             "the ends of {topic} were not reached in {DEADLINE:?}"
         );
         match consumer.poll(Duration::from_millis(200)) {
             Some(Ok(message)) => {
-                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
                 let pairs = message.headers().unwrap().iter();
                 let headers: Vec<_> = pairs
                     .map(|pair| (pair.key.to_owned(), text(pair.value.unwrap())))

@@ -111,6 +111,28 @@ impl KafkaPublisher {
         })
     }
 
+    /// One topic, an id for each table in it.
+    async fn declare_shared(&mut self, topic: Topic<'_>, declared: Declared) -> Result<TopicId> {
+        // No topic's name has a space.
+        let shared = format!("{} ", declared.name);
+        let table = declared.table_header.as_deref().unwrap_or_default();
+        let name = format!("{shared}{}", String::from_utf8_lossy(table));
+        if let Some((id, _)) = self.declared.get(&name) {
+            return Ok(*id);
+        }
+        if !self.declared.keys().any(|known| known.starts_with(&shared)) {
+            topics::create(&self.queue, topic).await?;
+        }
+        self.add_declared(name, declared).await
+    }
+
+    async fn add_declared(&mut self, name: String, declared: Declared) -> Result<TopicId> {
+        let id = TopicId::try_from(self.declared.len()).unwrap_or(TopicId::MAX);
+        self.declared.insert(name, (id, declared.table_header.clone()));
+        self.command(Command::Declare(id, declared)).await?;
+        Ok(id)
+    }
+
     async fn command(&mut self, command: Command) -> Result<()> {
         let sent = match &self.commands {
             Some(commands) => commands.send(command).await.is_ok(),
@@ -131,6 +153,9 @@ impl Publisher for KafkaPublisher {
     async fn declare(&mut self, topic: Topic<'_>) -> Result<TopicId> {
         let declared = Declared::new(&self.queue, topic);
         let name = declared.name.clone();
+        if let Topic::Changes { .. } = topic {
+            return self.declare_shared(topic, declared).await;
+        }
         if let Some((id, header)) = self.declared.get(&name) {
             if *header == declared.table_header {
                 return Ok(*id);
@@ -142,10 +167,7 @@ impl Publisher for KafkaPublisher {
                 .hint("leave one of them out of source.tables, or rename it"));
         }
         topics::create(&self.queue, topic).await?;
-        let id = TopicId::try_from(self.declared.len()).unwrap_or(TopicId::MAX);
-        self.declared.insert(name, (id, declared.table_header.clone()));
-        self.command(Command::Declare(id, declared)).await?;
-        Ok(id)
+        self.add_declared(name, declared).await
     }
 
     async fn send(&mut self, batch: Batch) -> Result<Batch> {
@@ -288,7 +310,7 @@ impl Sender {
         let topic = &self.topics[record.topic as usize];
         let (mut version, mut origin) = (itoa::Buffer::new(), OriginText::new());
         let version = version.format(record.version.as_i64()).as_bytes();
-        let mut headers = OwnedHeaders::new_with_capacity(3)
+        let mut headers = OwnedHeaders::new_with_capacity(4)
             .insert(Header {
                 key: "mysync.version",
                 value: Some(version),
@@ -303,6 +325,12 @@ impl Sender {
             headers = headers.insert(Header {
                 key: "mysync.table",
                 value: Some(table),
+            });
+        }
+        if let Some((key, value)) = record.header {
+            headers = headers.insert(Header {
+                key,
+                value: Some(value),
             });
         }
         let mut message = BaseRecord::<[u8], [u8]>::to(&topic.name)

@@ -22,7 +22,19 @@ const LEADERS_POLL_INTERVAL: Duration = Duration::from_millis(50);
 const COMPACT: &str = "compact";
 
 /// Keeps a compacted topic of few keys and many records short.
-const SMALL_SEGMENTS: &[(&str, &str)] = &[("segment.bytes", "16777216"), ("segment.ms", "3600000")];
+const SMALL_SEGMENTS: &[(&str, &str)] = &[
+    ("retention.ms", "-1"),
+    ("segment.bytes", "16777216"),
+    ("segment.ms", "3600000"),
+];
+
+const FOR_EVER: &[(&str, &str)] = &[("retention.ms", "-1")];
+
+/// As long as Kafka keeps records unless told otherwise.
+const FOR_A_WEEK: &[(&str, &str)] = &[("retention.ms", "604800000")];
+
+/// The topic that holds the changes of all tables, after the prefix.
+pub(super) const CHANGES: &str = "changes";
 
 /// A declared topic.
 pub(super) struct Declared {
@@ -37,6 +49,14 @@ impl Declared {
             Topic::Table { database, table } => Self {
                 name: topic_name(&queue.config.kafka.prefix, database, table),
                 table_header: Some(serde_json::to_vec(&[database, table]).unwrap_or_default()),
+            },
+            Topic::Changes { database, table } => Self {
+                name: format!("{}.{CHANGES}", queue.config.kafka.prefix),
+                table_header: Some(serde_json::to_vec(&[database, table]).unwrap_or_default()),
+            },
+            Topic::Transactions => Self {
+                name: format!("{}.transaction", queue.config.kafka.prefix),
+                table_header: None,
             },
             Topic::Compacted(name) | Topic::Log(name) => Self {
                 name: queue.internal_topic(name),
@@ -93,9 +113,12 @@ pub(super) async fn checks(queue: &KafkaQueue) -> Result<Vec<Check>> {
 pub(super) async fn create(queue: &KafkaQueue, topic: Topic<'_>) -> Result<()> {
     let name = Declared::new(queue, topic).name;
     match topic {
-        Topic::Table { .. } => create_named(queue, &name, queue.config.kafka.partitions, COMPACT, &[]).await,
+        Topic::Table { .. } | Topic::Changes { .. } => {
+            create_named(queue, &name, queue.config.kafka.partitions, COMPACT, FOR_EVER).await
+        }
+        Topic::Transactions => create_named(queue, &name, 1, "delete", FOR_A_WEEK).await,
         Topic::Compacted(_) => create_named(queue, &name, 1, COMPACT, SMALL_SEGMENTS).await,
-        Topic::Log(_) => create_named(queue, &name, 1, "delete", &[]).await,
+        Topic::Log(_) => create_named(queue, &name, 1, "delete", FOR_EVER).await,
     }
 }
 
@@ -105,7 +128,10 @@ pub(super) async fn require_unused_prefix(queue: &KafkaQueue) -> Result<()> {
     let metadata = metadata(queue, None).await?;
     let mut names = metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name);
     // Internal ones are created before the first checkpoint and hold nothing then.
-    let is_of_tables = |name: &&str| name.strip_prefix(&prefix).is_some_and(|rest| rest.contains('.'));
+    let is_of_tables = |name: &&str| {
+        name.strip_prefix(&prefix)
+            .is_some_and(|rest| rest.contains('.') || rest == CHANGES)
+    };
     match names.find(is_of_tables) {
         None => Ok(()),
         Some(name) => Err(Error::definite(format!(
@@ -133,7 +159,6 @@ async fn create_named(
     let bytes_max = kafka.message_bytes_max.to_string();
     let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(kafka.replication_factor))
         .set("cleanup.policy", policy)
-        .set("retention.ms", "-1")
         .set("min.insync.replicas", &isr)
         .set("unclean.leader.election.enable", "false")
         .set("max.message.bytes", &bytes_max);

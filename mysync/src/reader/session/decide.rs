@@ -59,8 +59,8 @@ impl<S: Source, Q: Queue> Session<'_, S, Q> {
             }
         }
         self.progress.forget(decided, &mut self.publisher).await?;
+        self.progress.end_transaction(decided.timestamp_s);
         self.progress.tracker.decided();
-        self.progress.open.transactions += 1;
         if !is_held {
             // The server may have given the connection up meanwhile, which must not undo this.
             self.settle().await?;
@@ -190,7 +190,7 @@ impl Progress {
             self.next_version,
         )?;
         self.prepared.prepare(xid, &mut store);
-        self.open.transactions += 1;
+        self.end_transaction(event.header.timestamp_seconds);
         self.send_full_batch(publisher).await
     }
 
@@ -199,7 +199,7 @@ impl Progress {
         if self.prepared.is_saved() {
             return Ok(());
         }
-        let now_s = u32::try_from(super::now_ms() / 1_000).unwrap_or(u32::MAX);
+        let now_s = u32::try_from(super::now_ns() / 1_000_000_000).unwrap_or(u32::MAX);
         self.prepared.save(&mut store(
             self.prepared_topic,
             &mut self.batch,
@@ -261,6 +261,7 @@ impl Progress {
             let (bytes, rest) = events.split_at(size.min(events.len()));
             let mut event = Event::parse(bytes, &mut format).map_err(refuse)?;
             event.header.timestamp_seconds = timestamp_s;
+            event.header.next_position = 0;
             match &event.body {
                 Body::TableMap(table_map) => self.introduce(table_map, context, publisher).await?,
                 Body::Rows(rows) => self.encode(&event, rows, publisher).await?,

@@ -1,5 +1,7 @@
-//! Which topics are tables': `<prefix>.<database>.<table>`, and not the internal `<prefix>.__<name>`.
+//! Which topics hold changes of tables: `<prefix>.<database>.<table>` and `<prefix>.changes`, and not the internal
+//! `<prefix>.__<name>`.
 
+use super::super::topics::CHANGES;
 use crate::tables::{FENCE_TABLE, INTERNAL_DATABASE};
 
 /// The topics of one prefix.
@@ -19,12 +21,15 @@ impl Topics {
     /// name begins with `__` is not followed, other than the fence's.
     pub(super) fn pattern(&self) -> String {
         let prefix = self.prefix.replace('.', "\\.");
-        format!("^{prefix}\\.({INTERNAL_DATABASE}\\.{FENCE_TABLE}|(_|_?[^_.][^.]*)\\..+)$")
+        format!("^{prefix}\\.({CHANGES}|{INTERNAL_DATABASE}\\.{FENCE_TABLE}|(_|_?[^_.][^.]*)\\..+)$")
     }
 
-    /// Whether a topic is a table's.
+    /// Whether a topic holds changes of tables.
     pub(super) fn follows(&self, topic: &str) -> bool {
         let rest = topic.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix('.'));
+        if rest == Some(CHANGES) {
+            return true;
+        }
         let Some((database, table)) = rest.and_then(|rest| rest.split_once('.')) else {
             return false;
         };
@@ -49,6 +54,9 @@ mod tests {
             ("my.sync._.a", true),
             ("my.sync._b.a", true),
             ("my.sync.__db_mysync.t_fence", true),
+            ("my.sync.changes", true),
+            ("my.sync.changes2", false),
+            ("my.sync.transaction", false),
             ("my.sync.__db_mysync.t_binlog_record", false),
             ("my.sync.__checkpoint", false),
             ("my.sync.__x.y", false),
@@ -66,7 +74,7 @@ mod tests {
     fn the_pattern_takes_the_prefix_literally() {
         assert_eq!(
             Topics::new("my.sync").pattern(),
-            "^my\\.sync\\.(__db_mysync\\.t_fence|(_|_?[^_.][^.]*)\\..+)$"
+            "^my\\.sync\\.(changes|__db_mysync\\.t_fence|(_|_?[^_.][^.]*)\\..+)$"
         );
     }
 }

@@ -1,0 +1,21 @@
+//! The forms of messages, from recorded binlog events, without servers: compared with what Debezium's real engine made of
+//! the same events, read by the published schema, and shown as snapshots.
+//!
+//! `messages_data` holds the events of one binlog file of MySQL 9.7 and the records that Debezium 3.6.1 (schemas off, its
+//! defaults, include.query and provide.transaction.metadata on) published while they were written; without its headers
+//! `__debezium.context.*`, which tell its runs apart.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "messages/columns.rs"]
+mod columns;
+#[path = "messages/debezium.rs"]
+mod debezium;
+#[path = "messages/every_type.rs"]
+mod every_type;
+#[path = "messages/recorded.rs"]
+mod recorded;
+#[path = "messages/records.rs"]
+mod records;
+#[path = "messages/schema.rs"]
+mod schema;
