@@ -270,11 +270,13 @@ impl Run<'_> {
             Err(Stopped::Failed(error)) => return Err(error),
         };
         let (findings, findings_omitted) = self.findings.finish()?;
+        let not_compared = self.tables.iter().flat_map(Table::columns_not_compared).collect();
         let mut report = Report {
             fence: self.fence_report,
             tables: self.reports,
             findings,
             findings_omitted,
+            not_compared,
             ..Report::unknown(self.store.name(), "", "")
         };
         report.reason = reason;
@@ -321,6 +323,10 @@ async fn compare_batch(
         store_keys.push(store.key(table, &parts.ok_or_else(|| mysql::null_in_key(table))?));
     }
     let stored = store.rows(table, &store_keys).await?;
+    let stored: Vec<_> = stored
+        .into_iter()
+        .map(|stored| stored.map(|row| table.comparable(row)))
+        .collect();
     if stored.len() != batch.len() {
         return Err(Error::failed(
             "the store answered for another number of rows",

@@ -126,10 +126,7 @@ mod tests {
     use crate::table::Column;
 
     fn table() -> Table {
-        let column = |name: &str, kind| Column {
-            name: name.into(),
-            kind,
-        };
+        let column = |name: &str, kind| Column::plain(name, kind);
         Table {
             number: 0,
             database: "bank".into(),

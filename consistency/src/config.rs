@@ -1,4 +1,4 @@
-//! The checker's view of mysync.toml: `[source]`, `[writer.redis]` and `[check]`.
+//! The checker's view of mysync.toml: `[source]`, `[messages]`, `[mask]`, `[writer.redis]` and `[check]`.
 //!
 //! The file is shared with the reader and the writers, so other sections, and keys of `[source]` that only the reader
 //! needs, are passed over. In `[writer.redis]` and `[check]` every key must be known: a misspelt key there would
@@ -16,7 +16,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::error::Error;
-use crate::pattern::Pattern;
+use crate::mask::ColumnRules;
+use crate::pattern::{ColumnPattern, Pattern};
 use crate::store::redis::KeyTemplate;
 
 /// What a check needs to know of the installation.
@@ -28,6 +29,8 @@ pub struct Config {
     pub source: Source,
     /// The Redis that the writer fills; none without a section `[writer.redis]`.
     pub redis: Option<Redis>,
+    /// Columns that are left out or masked.
+    pub columns: ColumnRules,
     /// How to check.
     pub check: Check,
 }
@@ -43,6 +46,8 @@ pub struct Source {
     pub password: Secret,
     /// Which tables are replicated.
     pub tables: Vec<Pattern>,
+    /// Which of those are not.
+    pub tables_exclude: Vec<Pattern>,
     /// By `<database>.<table>`: the columns that identify a row where there is no primary key.
     pub keys: BTreeMap<String, Vec<String>>,
 }
@@ -145,8 +150,10 @@ impl Config {
             )
         })?;
         let reading = Reading { file };
+        reading.messages(&parsed.messages)?;
         Ok(Self {
             file: file.to_owned(),
+            columns: reading.columns(&parsed.source.columns_exclude, parsed.mask)?,
             source: reading.source(parsed.source)?,
             redis: parsed.writer.redis.map(|section| reading.redis(section)).transpose()?,
             check: reading.check(parsed.check.unwrap_or_default())?,
@@ -157,6 +164,10 @@ impl Config {
 #[derive(Deserialize)]
 struct FileText {
     source: SourceText,
+    #[serde(default)]
+    messages: MessagesText,
+    #[serde(default)]
+    mask: MaskText,
     #[serde(default)]
     writer: WriterText,
     check: Option<CheckText>,
@@ -171,7 +182,29 @@ struct SourceText {
     password_file: Option<String>,
     tables: Vec<String>,
     #[serde(default)]
+    tables_exclude: Vec<String>,
+    #[serde(default)]
+    columns_exclude: Vec<String>,
+    #[serde(default)]
     keys: BTreeMap<String, Vec<String>>,
+}
+
+/// Of the messages only what stores hold of them matters.
+#[derive(Default, Deserialize)]
+struct MessagesText {
+    format: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MaskText {
+    #[serde(default)]
+    text: BTreeMap<String, String>,
+    #[serde(default)]
+    hash: Vec<String>,
+    salt: Option<SecretText>,
+    salt_env: Option<String>,
+    salt_file: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -237,26 +270,67 @@ impl Reading<'_> {
                 "list at least one: servers = [\"127.0.0.1:3306\"]",
             )
         })?;
-        let tables = section
-            .tables
-            .iter()
-            .map(|pattern| Pattern::parse(pattern))
-            .collect::<Result<Vec<_>, _>>();
-        let tables = tables.map_err(|reason| {
-            wrong(
-                self.file,
-                "key source.tables",
-                &reason,
-                "write patterns such as \"bank.*\" or \"shop.orders\"",
-            )
-        })?;
+        let hint = "write patterns such as \"bank.*\" or \"shop.orders\"";
+        let tables = self.patterns("source.tables", &section.tables, Pattern::parse, hint)?;
+        let excluded = &section.tables_exclude;
+        let tables_exclude = self.patterns("source.tables_exclude", excluded, Pattern::parse, hint)?;
         Ok(Source {
             server: self.address("source.servers", first, MYSQL_PORT)?,
             user: section.user,
-            password: self.secret("source", section.password, section.password_env, section.password_file)?,
+            password: self.secret(
+                "source.password",
+                section.password,
+                section.password_env,
+                section.password_file,
+            )?,
             tables,
+            tables_exclude,
             keys: section.keys,
         })
+    }
+
+    fn patterns<'p, P>(
+        &self,
+        key: &str,
+        texts: impl IntoIterator<Item = &'p String>,
+        parse: fn(&str) -> Result<P, String>,
+        hint: &str,
+    ) -> Result<Vec<P>, Error> {
+        let patterns: Result<Vec<P>, String> = texts.into_iter().map(|text| parse(text)).collect();
+        patterns.map_err(|reason| wrong(self.file, &format!("key {key}"), &reason, hint))
+    }
+
+    /// Debezium's own values (base64 for decimals, days for dates) are not the canonical texts that are compared.
+    fn messages(&self, section: &MessagesText) -> Result<(), Error> {
+        match section.format.as_deref() {
+            None | Some("debezium" | "protobuf") => Ok(()),
+            Some(other) => Err(wrong(
+                self.file,
+                "key messages.format",
+                &format!("expected debezium or protobuf, found {other}: stores filled from it cannot be checked"),
+                "set format = \"debezium\", whose values are exact",
+            )),
+        }
+    }
+
+    fn columns(&self, excluded: &[String], section: MaskText) -> Result<ColumnRules, Error> {
+        let hint = "write patterns such as \"shop.customer.email\" or \"shop.*.email\"";
+        let texts = self.patterns("mask.text", section.text.keys(), ColumnPattern::parse, hint)?;
+        let mut rules = ColumnRules {
+            excluded: self.patterns("source.columns_exclude", excluded, ColumnPattern::parse, hint)?,
+            texts: texts.into_iter().zip(section.text.values().cloned()).collect(),
+            hashed: self.patterns("mask.hash", &section.hash, ColumnPattern::parse, hint)?,
+            salt: None,
+        };
+        // A salt that only the reader may know is no error: then hashes are not compared.
+        let elsewhere = section.salt_env.is_some() || section.salt_file.is_some();
+        let salt = self.secret("mask.salt", section.salt, section.salt_env, section.salt_file);
+        rules.salt = match salt {
+            Ok(salt) => Some(salt).filter(|salt| !salt.reveal().is_empty()),
+            Err(_) if elsewhere => None,
+            Err(error) => return Err(error),
+        };
+        Ok(rules)
     }
 
     fn redis(&self, section: RedisText) -> Result<Redis, Error> {
@@ -272,7 +346,7 @@ impl Reading<'_> {
         Ok(Redis {
             address: self.address("writer.redis.address", &section.address, REDIS_PORT)?,
             password: self.secret(
-                "writer.redis",
+                "writer.redis.password",
                 section.password,
                 section.password_env,
                 section.password_file,
@@ -330,29 +404,24 @@ impl Reading<'_> {
 
     fn secret(
         &self,
-        section: &str,
+        key: &str,
         text: Option<SecretText>,
         variable: Option<String>,
         file: Option<String>,
     ) -> Result<Secret, Error> {
-        let place = |key: &str| format!("key {section}.{key}");
+        let place = |ending: &str| format!("key {key}{ending}");
         match (text, variable, file) {
             (None, None, None) => Ok(Secret::default()),
             (Some(SecretText(Some(text))), None, None) => Ok(Secret(text)),
             (Some(SecretText(None)), None, None) => Err(wrong(
                 self.file,
-                &place("password"),
+                &place(""),
                 "expected a string, found another type",
-                "put the password between quotes",
+                "put it between quotes",
             )),
             (None, Some(variable), None) => std::env::var(&variable).map(Secret).map_err(|_| {
                 let reason = format!("the environment has no readable variable `{variable}`");
-                wrong(
-                    self.file,
-                    &place("password_env"),
-                    &reason,
-                    "set the variable, or name another",
-                )
+                wrong(self.file, &place("_env"), &reason, "set the variable, or name another")
             }),
             (None, None, Some(path)) => match std::fs::read_to_string(&path) {
                 Ok(text) => Ok(Secret(text.trim_end_matches(['\r', '\n']).to_owned())),
@@ -360,7 +429,7 @@ impl Reading<'_> {
                     let reason = format!("cannot read {path}: {error}");
                     Err(wrong(
                         self.file,
-                        &place("password_file"),
+                        &place("_file"),
                         &reason,
                         "name a file that this account may read",
                     ))
@@ -368,8 +437,8 @@ impl Reading<'_> {
             },
             _ => Err(wrong(
                 self.file,
-                &place("password"),
-                "more than one of password, password_env, password_file",
+                &place(""),
+                "given more than once: by itself, with _env, with _file",
                 "keep one of the three",
             )),
         }

@@ -183,6 +183,13 @@ fn verdict_text(report: &Report, colour: bool) -> String {
         }
         let _ = writeln!(text, "  hint: {}", reason.hint);
     }
+    if !report.not_compared.is_empty() {
+        let columns = report.not_compared.join(", ");
+        let _ = writeln!(
+            text,
+            "  not compared, since the salt of their hashes cannot be read here: {columns}"
+        );
+    }
     if report.rows_mysql() + report.rows_store() > 0 {
         let rows = report.rows_mysql();
         let rate = rows as f64 / report.seconds.max(0.001);

@@ -44,10 +44,7 @@ pub enum Passage {
 
 /// The fence's table as the store sees it; `number` is its place among the tables of the check.
 pub fn table(number: usize) -> Table {
-    let column = |name: &str| Column {
-        name: name.to_owned(),
-        kind: Kind::Characters,
-    };
+    let column = |name: &str| Column::plain(name, Kind::Characters);
     Table {
         number,
         database: OWN_DATABASE.to_owned(),

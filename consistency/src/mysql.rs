@@ -206,7 +206,7 @@ fn asked(table: &Table, projection: Projection) -> impl Iterator<Item = (usize, 
 /// What is asked for so that the server's text is exact; `canonical.rs` says why.
 fn expression(column: &Column) -> String {
     let name = quoted(&column.name);
-    match column.kind {
+    match column.kind_in_mysql() {
         Kind::Bit => format!("{name} + 0"),
         Kind::Float | Kind::Double => format!("{name} * 1e0"),
         Kind::Vector => format!("HEX({name})"),
@@ -219,13 +219,19 @@ fn canonical_row(table: &Table, projection: Projection, row: mysql_async::Row) -
     for ((place, column), value) in asked(table, projection).zip(row.unwrap()) {
         values[place] = match value {
             Value::NULL => None,
-            Value::Bytes(printed) => Some(canonical(column.kind, printed).map_err(|reason| {
-                Error::failed(
-                    "MySQL printed an unexpected value",
-                    format!("{}, column `{}`: {reason}", table.full_name(), column.name),
-                    "report it with the column's type and the server's version",
-                )
-            })?),
+            Value::Bytes(printed) => {
+                let text = canonical(column.kind_in_mysql(), printed).map_err(|reason| {
+                    Error::failed(
+                        "MySQL printed an unexpected value",
+                        format!("{}, column `{}`: {reason}", table.full_name(), column.name),
+                        "report it with the column's type and the server's version",
+                    )
+                })?;
+                Some(match &column.mask {
+                    Some(mask) => mask.of(&text),
+                    None => text,
+                })
+            }
             other => {
                 return Err(Error::failed(
                     "MySQL sent a value that is not text",
@@ -249,10 +255,7 @@ mod tests {
 
     #[test]
     fn statements_quote_names_and_ask_for_exact_text() {
-        let column = |name: &str, kind| Column {
-            name: name.into(),
-            kind,
-        };
+        let column = |name: &str, kind| Column::plain(name, kind);
         let table = Table {
             number: 0,
             database: "d`b".into(),

@@ -27,6 +27,34 @@ impl Pattern {
     }
 }
 
+/// A pattern `<database>.<table>.<column>`. As in MySQL, the case of a column's name does not count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColumnPattern {
+    table: Pattern,
+    column: Vec<char>,
+}
+
+impl ColumnPattern {
+    /// Reads the three parts; the error says what is expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let parts: Vec<&str> = text.split('.').collect();
+        match parts[..] {
+            [database, table, column] if !parts.contains(&"") => Ok(Self {
+                table: Pattern::parse(&format!("{database}.{table}"))?,
+                column: column.to_lowercase().chars().collect(),
+            }),
+            _ => Err(format!(
+                "expected <database>.<table>.<column>, in which * and ? match, found `{text}`"
+            )),
+        }
+    }
+
+    /// Whether the column is one of those that the pattern stands for.
+    pub fn matches(&self, database: &str, table: &str, column: &str) -> bool {
+        self.table.matches(database, table) && glob(&self.column, &column.to_lowercase())
+    }
+}
+
 /// Linear in practice: on a mismatch only the last star takes one more character.
 fn glob(pattern: &[char], text: &str) -> bool {
     let text: Vec<char> = text.chars().collect();

@@ -24,6 +24,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// How many findings there were beyond those.
     pub findings_omitted: u64,
+    /// `<database>.<table>.<column>` of masked columns whose values were not compared, for want of the salt.
+    pub not_compared: Vec<String>,
 }
 
 /// What a check says. The order is that of gravity.
@@ -171,6 +173,7 @@ impl Report {
             tables: Vec::new(),
             findings: Vec::new(),
             findings_omitted: 0,
+            not_compared: Vec::new(),
         }
     }
 

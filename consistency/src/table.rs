@@ -1,6 +1,8 @@
 //! What is known of a table: its columns in order, how each is written, and which of them identify a row.
 
 use crate::canonical::{Kind, Text};
+use crate::mask::Mask;
+use crate::store::StoredRow;
 
 /// A table to compare.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +28,26 @@ pub struct Table {
 pub struct Column {
     /// The column's name.
     pub name: String,
-    /// How its values are written.
+    /// How its values are written in a store.
     pub kind: Kind,
+    /// Where it is masked: what it is in MySQL, and the mask.
+    pub mask: Option<Mask>,
+}
+
+impl Column {
+    /// A column whose values are in the store as they are.
+    pub fn plain(name: impl Into<String>, kind: Kind) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            mask: None,
+        }
+    }
+
+    /// How MySQL's values are written.
+    pub fn kind_in_mysql(&self) -> Kind {
+        self.mask.as_ref().map_or(self.kind, |mask| mask.kind)
+    }
 }
 
 /// A row's values in the table's order as canonical texts, NULL as none.
@@ -45,6 +65,23 @@ impl Table {
     /// The columns that identify a row, in key order.
     pub fn key_columns(&self) -> impl Iterator<Item = &Column> {
         self.key.iter().filter_map(|place| self.columns.get(*place))
+    }
+
+    /// `<database>.<table>.<column>` of the columns whose values cannot be compared.
+    pub fn columns_not_compared(&self) -> impl Iterator<Item = String> {
+        let unknown = |column: &&Column| column.mask.as_ref().is_some_and(Mask::is_unknown);
+        let columns = self.columns.iter().filter(unknown);
+        columns.map(|column| format!("{}.{}", self.full_name(), column.name))
+    }
+
+    /// Takes out of a store's row what cannot be compared.
+    pub fn comparable(&self, mut stored: StoredRow) -> StoredRow {
+        for (column, value) in self.columns.iter().zip(&mut stored.values) {
+            if let Some(mask) = &column.mask {
+                *value = value.take().map(|text| mask.seen(text));
+            }
+        }
+        stored
     }
 
     /// The row's key; none when a key column is NULL.

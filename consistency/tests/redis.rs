@@ -105,6 +105,85 @@ async fn each_difference_is_found_and_named() {
     assert!(only(&sides.check(no_fence()).await).unreadable.is_some());
 }
 
+/// HMAC-SHA-256, as `printf %s ada | openssl dgst -sha256 -hmac pepper` prints it.
+const HASH_OF_ADA: &str = "48361492d3e8dd57e0cd7ab8f3b057084d7589b073d599da896bac27c626f339";
+const HASH_OF_10: &str = "055777d9c8133ea6ad8c408389dc447ff764038369abedbb85aaafa5b58924ae";
+
+#[tokio::test]
+async fn masked_columns_are_compared_by_their_masks_and_excluded_ones_not_at_all() {
+    let mut sides = TwoSides::start("check-masks", "8.0", &["bank.*"]).await;
+    sides
+        .sql("CREATE DATABASE bank; CREATE TABLE bank.tmp (id INT PRIMARY KEY); INSERT INTO bank.tmp VALUES (1)")
+        .await;
+    sides
+        .sql("CREATE TABLE bank.a (id INT PRIMARY KEY, owner VARCHAR(20), n DECIMAL(4,1), note TEXT, t DATE)")
+        .await;
+    sides
+        .sql("INSERT INTO bank.a VALUES (1, 'ada', 10, 'secret', '2026-11-25'), (2, NULL, NULL, NULL, NULL)")
+        .await;
+    let exclude = "tables_exclude = [\"bank.t*\"]\ncolumns_exclude = [\"bank.*.NOTE\"]";
+    let mask =
+        |salt: &str| format!("[mask]\n{salt}\nhash = [\"*.a.owner\", \"*.a.n\"]\ntext = {{ \"*.a.t\" = \"***\" }}\n");
+    for layout in ["hash", "json"] {
+        sides.with_layout(layout);
+        sides.redis_do(&["FLUSHALL"]).await;
+        if layout == "hash" {
+            let row = [
+                "HSET",
+                "bank:a:1",
+                "id",
+                "1",
+                "owner",
+                HASH_OF_ADA,
+                "n",
+                HASH_OF_10,
+                "t",
+                "***",
+            ];
+            sides.redis_do(&row).await;
+            sides.redis_do(&["HSET", "bank:a:2", "id", "2"]).await;
+        } else {
+            let row = format!("{{\"id\":1,\"owner\":\"{HASH_OF_ADA}\",\"n\":\"{HASH_OF_10}\",\"t\":\"***\"}}");
+            sides.redis_do(&["SET", "bank:a:1", &row]).await;
+            let row = "{\"id\":2,\"owner\":null,\"n\":null,\"t\":null}";
+            sides.redis_do(&["SET", "bank:a:2", row]).await;
+        }
+        sides.with_more(exclude, &mask("salt = \"pepper\""));
+        let report = sides.check(no_fence()).await;
+        assert_eq!(
+            (report.verdict, report.tables.len()),
+            (Verdict::Consistent, 1),
+            "{report:#?}"
+        );
+        assert!(report.not_compared.is_empty());
+
+        // Another salt: both hashes differ. None at hand: they are not compared, and the report says so.
+        sides.with_more(exclude, &mask("salt = \"other\""));
+        assert_eq!(only(&sides.check(no_fence()).await).columns.len(), 2);
+        sides.with_more(exclude, &mask("salt_env = \"MYSYNC_NO_SUCH_VARIABLE\""));
+        let report = sides.check(no_fence()).await;
+        assert_eq!(report.verdict, Verdict::Consistent, "{report:#?}");
+        assert_eq!(report.not_compared, ["bank.a.owner", "bank.a.n"]);
+    }
+    // What should have been masked or left out is found.
+    sides.with_layout("hash");
+    sides.redis_do(&["DEL", "bank:a:1"]).await;
+    sides
+        .redis_do(&[
+            "HSET", "bank:a:1", "id", "1", "owner", "ada", "n", HASH_OF_10, "t", "***", "note", "secret",
+        ])
+        .await;
+    sides.redis_do(&["DEL", "bank:a:2"]).await;
+    sides.redis_do(&["HSET", "bank:a:2", "id", "2"]).await;
+    let report = sides.check(no_fence()).await;
+    let names: Vec<&str> = only(&report)
+        .columns
+        .iter()
+        .map(|column| column.name.as_str())
+        .collect();
+    assert_eq!(names, ["owner", "note"]);
+}
+
 #[tokio::test]
 async fn the_binary_names_key_and_column_and_exits_with_the_verdict() {
     let sides = accounts("check-binary").await;

@@ -152,6 +152,7 @@ impl Run<'_> {
         let rows = rows_by_key(&mut self.session, table, &keys).await?;
         let fenced = self.fence.is_some();
         let mut left = Vec::new();
+        let stored = stored.into_iter().map(|stored| stored.map(|row| table.comparable(row)));
         for (mut suspect, stored) in suspects.into_iter().zip(stored) {
             let (row, stored) = (rows.get(&suspect.key), stored.as_ref());
             let now = Digests {

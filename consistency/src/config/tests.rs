@@ -1,6 +1,7 @@
 //! Tests: what a configuration may hold, and what each refusal says.
 
 use super::*;
+use crate::mask::{MaskRule, Rule};
 
 const WHOLE: &str = r#"
 [source]
@@ -9,11 +10,20 @@ user = "mysync"
 password = "hunter2"
 server_id = 4271
 tables = ["bank.*", "shop.orders"]
+tables_exclude = ["bank.tmp_*"]
+columns_exclude = ["bank.*.note"]
 [source.keys]
 "shop.log" = ["at", "line"]
 [kafka]
 brokers = ["127.0.0.1:19092"]
 prefix = "mysync"
+[messages]
+format = "protobuf"
+topics = "one"
+[mask]
+salt = "pepper"
+hash = ["shop.orders.email"]
+text = { "shop.orders.name" = "***" }
 [reader]
 name = "default"
 [writer.redis]
@@ -54,7 +64,14 @@ fn the_shared_file_is_read() {
     let redis = config.redis.as_ref().expect("a section writer.redis");
     assert_eq!((redis.layout, redis.database), (Layout::Json, 3));
     assert_eq!((config.check.rows_parallel, config.check.settle_max.as_secs()), (4, 7));
-    assert!(!format!("{config:?}").contains("hunter2"));
+    assert!(config.source.tables_exclude[0].matches("bank", "tmp_1"));
+    assert_eq!(config.columns.rule("bank", "accounts", "note"), Rule::LeftOut);
+    let salt = Some(Secret::new("pepper"));
+    assert_eq!(
+        config.columns.rule("shop", "orders", "email"),
+        Rule::Masked(MaskRule::Hash(salt))
+    );
+    assert!(!format!("{config:?}").contains("hunter2") && !format!("{config:?}").contains("pepper"));
 }
 
 #[test]
@@ -78,6 +95,10 @@ fn errors_name_file_key_and_what_is_expected() {
         refused("[\"127.0.0.1:13306\"]", "[]"),
         refused("[\"127.0.0.1:13306\"]", "[\"127.0.0.1:port\"]"),
         refused("\"bank.*\"", "\"bank\""),
+        refused("\"bank.tmp_*\"", "\"tmp_*\""),
+        refused("\"bank.*.note\"", "\"bank.note\""),
+        refused("\"shop.orders.email\"", "\"email\""),
+        refused("format = \"protobuf\"", "format = \"debezium-strict\""),
         refused(
             "password = \"hunter2\"",
             "password = \"hunter2\"\npassword_env = \"NAME\"",
@@ -88,6 +109,16 @@ fn errors_name_file_key_and_what_is_expected() {
         refused("user = \"mysync\"", ""),
     ];
     insta::assert_snapshot!(errors.join("\n"));
+}
+
+#[test]
+fn a_salt_that_cannot_be_read_leaves_hashes_uncompared() {
+    let text = WHOLE.replace("salt = \"pepper\"", "salt_env = \"MYSYNC_NO_SUCH_VARIABLE\"");
+    let config = Config::parse(&text, "mysync.toml").expect("a good file");
+    assert_eq!(
+        config.columns.rule("shop", "orders", "email"),
+        Rule::Masked(MaskRule::Hash(None))
+    );
 }
 
 #[test]

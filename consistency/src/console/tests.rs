@@ -23,6 +23,7 @@ fn report() -> Report {
         tables: vec![table("bank.accounts", 1_200_000), table("shop.orders", 40)],
         findings: Vec::new(),
         findings_omitted: 0,
+        not_compared: Vec::new(),
     }
 }
 
@@ -48,6 +49,13 @@ fn differs(name: &str, mysql: Option<&str>, store: Option<&str>) -> ColumnDiffer
 #[test]
 fn a_consistent_report() {
     insta::assert_snapshot!(report_text(&report(), false));
+}
+
+#[test]
+fn columns_that_were_not_compared_are_named() {
+    let mut report = report();
+    report.not_compared = vec!["shop.orders.email".into(), "shop.orders.phone".into()];
+    insta::assert_snapshot!(report_text(&report, false));
 }
 
 #[test]

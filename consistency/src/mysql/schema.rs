@@ -8,6 +8,7 @@ use mysql_async::prelude::Queryable;
 use crate::canonical::Kind;
 use crate::config::{Config, wrong};
 use crate::error::Error;
+use crate::mask::{Mask, Rule};
 use crate::mysql::refused;
 use crate::pattern::Pattern;
 use crate::table::{Column, Table};
@@ -25,14 +26,14 @@ pub async fn tables(session: &mut Conn, config: &Config, asked: &[Pattern]) -> R
          WHERE table_type = 'BASE TABLE' ORDER BY table_schema, table_name",
     )
     .await?;
+    let any = |patterns: &[Pattern], database: &str, name: &str| {
+        patterns.iter().any(|pattern| pattern.matches(database, name))
+    };
     let chosen = |database: &str, name: &str| {
         let own = database == OWN_DATABASE || SERVER_DATABASES.contains(&database.to_ascii_lowercase().as_str());
-        !own && config
-            .source
-            .tables
-            .iter()
-            .any(|pattern| pattern.matches(database, name))
-            && (asked.is_empty() || asked.iter().any(|pattern| pattern.matches(database, name)))
+        !own && any(&config.source.tables, database, name)
+            && !any(&config.source.tables_exclude, database, name)
+            && (asked.is_empty() || any(asked, database, name))
     };
     let names: Vec<_> = names
         .into_iter()
@@ -48,7 +49,7 @@ pub async fn tables(session: &mut Conn, config: &Config, asked: &[Pattern]) -> R
         let of_table = (database, name);
         let declared = columns.remove(&of_table).unwrap_or_default();
         let (key, key_is_primary) = key(config, &of_table, &declared, primary_keys.get(&of_table))?;
-        let columns = known_columns(&of_table, declared)?;
+        let (columns, key) = known_columns(config, &of_table, declared, key)?;
         let (database, name) = of_table;
         tables.push(Table {
             number: tables.len(),
@@ -160,14 +161,44 @@ fn wrong_key(config: &Config, table: &str, reason: &str) -> Error {
     )
 }
 
-fn known_columns(table: &TableName, declared: Vec<Declared>) -> Result<Vec<Column>, Error> {
-    let column = |Declared { name, data_type, .. }: Declared| match Kind::of_data_type(&data_type) {
-        Some(kind) => Ok(Column { name, kind }),
-        None => Err(Error::failed(
-            "a column's type is not known",
-            format!("{}.{}, column `{name}`: {data_type}", table.0, table.1),
-            "leave the table out with --table, or use a checker that knows the type",
-        )),
-    };
-    declared.into_iter().map(column).collect()
+/// The columns that a store has, and the places of the key among them.
+fn known_columns(
+    config: &Config,
+    table: &TableName,
+    declared: Vec<Declared>,
+    key: Vec<usize>,
+) -> Result<(Vec<Column>, Vec<usize>), Error> {
+    let mut columns = Vec::with_capacity(declared.len());
+    let mut places = vec![None; declared.len()];
+    for (index, Declared { name, data_type, .. }) in declared.into_iter().enumerate() {
+        let rule = config.columns.rule(&table.0, &table.1, &name);
+        if rule != Rule::Plain && key.contains(&index) {
+            return Err(wrong(
+                &config.file,
+                "section [mask] or key source.columns_exclude",
+                &format!("a key column is masked or left out: {}.{}.{name}", table.0, table.1),
+                "narrow the pattern: rows are told apart by their keys",
+            ));
+        }
+        let Some(kind) = Kind::of_data_type(&data_type) else {
+            return Err(Error::failed(
+                "a column's type is not known",
+                format!("{}.{}, column `{name}`: {data_type}", table.0, table.1),
+                "leave the table out with --table, or use a checker that knows the type",
+            ));
+        };
+        places[index] = Some(columns.len());
+        match rule {
+            Rule::Plain => columns.push(Column::plain(name, kind)),
+            Rule::LeftOut => places[index] = None,
+            Rule::Masked(rule) => columns.push(Column {
+                mask: Some(Mask { kind, rule }),
+                // Masks are texts.
+                ..Column::plain(name, Kind::Characters)
+            }),
+        }
+    }
+    // No key column is left out.
+    let key = key.into_iter().filter_map(|index| places[index]).collect();
+    Ok((columns, key))
 }

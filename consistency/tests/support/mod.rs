@@ -15,6 +15,8 @@ pub struct TwoSides {
     tables: Vec<String>,
     layout: &'static str,
     settle_seconds_max: u64,
+    /// More keys of `[source]`, and more sections.
+    more: [String; 2],
 }
 
 impl TwoSides {
@@ -33,6 +35,7 @@ impl TwoSides {
             tables,
             layout: "hash",
             settle_seconds_max: 1,
+            more: Default::default(),
         }
     }
 
@@ -42,6 +45,10 @@ impl TwoSides {
 
     pub fn with_settle_seconds_max(&mut self, seconds: u64) {
         self.settle_seconds_max = seconds;
+    }
+
+    pub fn with_more(&mut self, source: &str, sections: &str) {
+        self.more = [source, sections].map(str::to_owned);
     }
 
     pub fn mysql(&self) -> &Mysql {
@@ -73,8 +80,13 @@ impl TwoSides {
         let address = format!("address = \"{}\"", self.lab.redis().expect("a Redis").address());
         let toml = self.lab.config_toml("mysync", &tables);
         assert!(toml.contains(&address), "{toml}");
+        let [source, sections] = &self.more;
         toml.replace(&address, &format!("{address}\nlayout = \"{}\"", self.layout))
-            + &format!("\n[check]\nsettle_seconds_max = {}\n", self.settle_seconds_max)
+            .replace("[source]\n", &format!("[source]\n{source}\n"))
+            + &format!(
+                "\n[check]\nsettle_seconds_max = {}\n{sections}",
+                self.settle_seconds_max
+            )
     }
 
     /// By the library.

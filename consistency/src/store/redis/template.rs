@@ -190,13 +190,7 @@ mod tests {
     use crate::table::Column;
 
     fn table(kinds: &[Kind]) -> Table {
-        let columns = kinds
-            .iter()
-            .map(|kind| Column {
-                name: "k".into(),
-                kind: *kind,
-            })
-            .collect();
+        let columns = kinds.iter().map(|kind| Column::plain("k", *kind)).collect();
         Table {
             number: 0,
             database: "bank".into(),

@@ -9,13 +9,7 @@ fn table(name: &str, columns: &[(&str, Kind)]) -> Table {
         number: 0,
         database: "bank".into(),
         name: name.into(),
-        columns: columns
-            .iter()
-            .map(|(name, kind)| Column {
-                name: (*name).into(),
-                kind: *kind,
-            })
-            .collect(),
+        columns: columns.iter().map(|(name, kind)| Column::plain(*name, *kind)).collect(),
         key: vec![0],
         key_is_primary: true,
         rows_estimate: 0,
