@@ -5,9 +5,8 @@
 
 use super::columns::Plan;
 use super::{EventPlace, Frame, append_number, refuse};
-use crate::decode::{Row, TableMap};
+use crate::decode::{Row, TableMap, json_string};
 use crate::error::Result;
-use std::io::Write;
 
 /// What all records of a table have.
 #[derive(Debug)]
@@ -41,24 +40,27 @@ impl Table {
     }
 
     pub(super) fn frame(&self, place: &EventPlace<'_>, frame: &mut Frame) {
-        let commit_us = place.commit_microseconds();
+        let mut digits = itoa::Buffer::new();
+        let commit_us = digits.format(place.commit_microseconds());
         let head = &mut frame.head;
         head.clear();
         head.extend_from_slice(&self.source_head);
-        append_number(head, commit_us / 1_000);
+        head.extend_from_slice(without_last(commit_us, 3));
         head.extend_from_slice(&self.source_database);
-        append_number(head, commit_us);
+        head.extend_from_slice(commit_us.as_bytes());
         head.extend_from_slice(b",\"ts_ns\":");
-        append_number(head, commit_us);
+        head.extend_from_slice(commit_us.as_bytes());
         head.extend_from_slice(&self.source_table);
         append_number(head, place.server_id);
         head.extend_from_slice(b",\"gtid\":");
         if place.gtid.is_empty() {
             head.extend_from_slice(b"null");
         } else {
-            write!(head, "\"{}\"", place.gtid).ok();
+            append_quoted(head, place.gtid);
         }
-        write!(head, ",\"file\":\"{}\",\"pos\":", place.file).ok();
+        head.extend_from_slice(b",\"file\":");
+        append_quoted(head, place.file);
+        head.extend_from_slice(b",\"pos\":");
         append_number(head, place.begin);
         head.extend_from_slice(b",\"row\":");
 
@@ -71,29 +73,27 @@ impl Table {
         }
         middle.extend_from_slice(b",\"query\":");
         match place.query {
-            Some(query) => middle.extend_from_slice(quoted(query).as_bytes()),
+            Some(query) => append_quoted(middle, query),
             None => middle.extend_from_slice(b"null"),
         }
         match &place.transaction {
             Some(transaction) => {
-                write!(
-                    middle,
-                    "}},\"transaction\":{{\"id\":{},\"total_order\":",
-                    quoted(transaction.id)
-                )
-                .ok();
+                middle.extend_from_slice(b"},\"transaction\":{\"id\":");
+                append_quoted(middle, transaction.id);
+                middle.extend_from_slice(b",\"total_order\":");
             }
             None => middle.extend_from_slice(b"},\"transaction\":null,\"op\":\""),
         }
 
+        let read_ns = digits.format(place.read_ns);
         let tail = &mut frame.tail;
         tail.clear();
         tail.extend_from_slice(b"\",\"ts_ms\":");
-        append_number(tail, place.read_ns / 1_000_000);
+        tail.extend_from_slice(without_last(read_ns, 6));
         tail.extend_from_slice(b",\"ts_us\":");
-        append_number(tail, place.read_ns / 1_000);
+        tail.extend_from_slice(without_last(read_ns, 3));
         tail.extend_from_slice(b",\"ts_ns\":");
-        append_number(tail, place.read_ns);
+        tail.extend_from_slice(read_ns.as_bytes());
         tail.push(b'}');
     }
 
@@ -162,6 +162,18 @@ fn planned(row: &Row<'_>, plans: &[Plan], out: &mut Vec<u8>) -> Result<()> {
     // The key's columns are there.
     out.push(b'}');
     Ok(())
+}
+
+/// A number in a unit that is so many powers of ten larger.
+fn without_last(digits: &str, count: usize) -> &[u8] {
+    match digits.len().checked_sub(count) {
+        Some(length) if length > 0 => &digits.as_bytes()[..length],
+        _ => b"0",
+    }
+}
+
+fn append_quoted(out: &mut Vec<u8>, text: &str) {
+    json_string(out, text.as_bytes());
 }
 
 fn quoted(text: &str) -> String {
