@@ -109,6 +109,15 @@ async fn redis_is_the_same_whatever_the_form() {
             .key
             .contains("\"__dbz__physicalTableIdentifier\":\"one-hash.shop.")
     }));
+    // Nobody lays out the topics of a prefix in two ways.
+    for (prefix, messages) in [("one-hash", ""), ("plain-hash", "topics = \"one\"")] {
+        let checks = KafkaQueue::new(&config(&lab, prefix, messages, Layout::Hash))
+            .preflight()
+            .await
+            .unwrap();
+        let failed: Vec<_> = checks.iter().filter(|check| !check.holds && !check.waivable).collect();
+        assert_eq!((failed.len(), failed[0].name), (1, "messages.topics"), "{checks:?}");
+    }
     let header = |name: &str| {
         let with = records
             .iter()

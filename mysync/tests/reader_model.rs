@@ -19,7 +19,7 @@ use mysync::version::Version;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use world::{Fault, LOG_ENDED, MemoryQueue, MemorySource};
+use world::{Fault, LOG_ENDED, MemoryQueue, MemorySource, World};
 
 fn options(config: &Config) -> Options {
     Options {
@@ -35,6 +35,7 @@ fn options(config: &Config) -> Options {
 /// Runs the reader over a log until it has caught up.
 fn read(log: &Log, queue: &MemoryQueue, source_faults: &[usize]) -> Result<Summary, Error> {
     let text = mysync::config::TEMPLATE.replace("password_env = \"MYSYNC_MYSQL_PASSWORD\"", "password = \"x\"");
+    let text = text.replace("transaction_metadata = false", "transaction_metadata = true");
     let config = mysync::config::parse(&text, "test").unwrap();
     let filter = TableFilter::new(&config);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -96,6 +97,23 @@ fn committed(transactions: &[Transaction]) -> (Vec<i32>, Vec<u64>) {
     (ids, ends)
 }
 
+/// Every transaction that changes something has one mark before its changes and one behind them, with their number.
+fn require_marks(world: &World, ends: &[u64]) {
+    let mut marks = world.marks.iter();
+    for bounds in ends.windows(2).filter(|bounds| bounds[0] < bounds[1]) {
+        let (begin, end) = (marks.next().unwrap(), marks.next().unwrap());
+        assert_eq!(
+            (&begin.value["status"], &end.value["status"]),
+            (&"BEGIN".into(), &"END".into())
+        );
+        assert_eq!(begin.value["id"], end.value["id"]);
+        let places = [begin, end].map(|mark| mark.changes_before as u64 + 1);
+        assert_eq!(places, bounds, "{begin:?} {end:?}");
+        assert_eq!(end.value["event_count"], bounds[1] - bounds[0]);
+    }
+    assert_eq!(marks.count(), 0);
+}
+
 /// A few transactions, each of some inserted ids.
 fn transactions() -> impl Strategy<Value = Vec<Vec<i32>>> {
     prop::collection::vec(prop::collection::vec(0..1_000_i32, 0..5), 1..12)
@@ -126,6 +144,7 @@ proptest! {
         for checkpoint in &world.checkpoints {
             prop_assert!(ends.contains(&checkpoint.next_version.seq()), "{:?} is within a transaction", checkpoint);
         }
+        require_marks(&world, &ends);
         prop_assert!(summary.changes <= expected.len() as u64);
     }
 
@@ -153,6 +172,7 @@ proptest! {
         for checkpoint in &world.checkpoints {
             prop_assert!(ends.contains(&checkpoint.next_version.seq()), "{:?} is within a transaction", checkpoint);
         }
+        require_marks(&world, &ends);
         // What is left in the topic is what waits: everything else has its tombstone.
         let mut left = BTreeMap::new();
         for record in &world.stored {

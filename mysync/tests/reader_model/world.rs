@@ -16,8 +16,9 @@ const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
 /// A reader asked for more than there was, though it had all that there was at its start.
 pub const LOG_ENDED: &str = "the log ended";
 
-/// The topic of prepared transactions; all others are one.
+/// The topics of prepared transactions and of marks; all others are one.
 const STORED: TopicId = 1;
+const MARKS: TopicId = 2;
 
 const FILE: &str = "binlog.000001";
 
@@ -119,9 +120,18 @@ pub struct World {
     pub committed: Vec<Published>,
     /// Records of the topic of prepared transactions.
     pub stored: Vec<StoredRecord>,
+    /// Where transactions begin and end.
+    pub marks: Vec<Mark>,
     pub checkpoints: Vec<Checkpoint>,
     commits: usize,
     generation: usize,
+}
+
+/// A mark that was committed, and how many changes were before it.
+#[derive(Debug)]
+pub struct Mark {
+    pub changes_before: usize,
+    pub value: serde_json::Value,
 }
 
 /// A record that was committed.
@@ -175,6 +185,7 @@ impl Queue for MemoryQueue {
             generation: world.generation,
             open: Vec::new(),
             open_stored: Vec::new(),
+            open_marks: Vec::new(),
             outcome: None,
         };
         Ok((publisher, checkpoint))
@@ -205,6 +216,7 @@ pub struct MemoryPublisher {
     generation: usize,
     open: Vec<Published>,
     open_stored: Vec<StoredRecord>,
+    open_marks: Vec<Mark>,
     outcome: Option<Result<()>>,
 }
 
@@ -212,6 +224,7 @@ impl Publisher for MemoryPublisher {
     async fn declare(&mut self, topic: Topic<'_>) -> Result<TopicId> {
         match topic {
             Topic::Compacted("prepared") => Ok(STORED),
+            Topic::Transactions => Ok(MARKS),
             _ => Ok(0),
         }
     }
@@ -224,6 +237,10 @@ impl Publisher for MemoryPublisher {
                     offset: 0,
                     key,
                     value: record.value.map(<[u8]>::to_vec),
+                }),
+                MARKS => self.open_marks.push(Mark {
+                    changes_before: self.open.len(),
+                    value: serde_json::from_slice(record.value.unwrap()).unwrap(),
                 }),
                 _ => self.open.push(Published {
                     version: record.version,
@@ -243,7 +260,13 @@ impl Publisher for MemoryPublisher {
         world.commits += 1;
         let records = std::mem::take(&mut self.open);
         let stored = std::mem::take(&mut self.open_stored);
+        let marks = std::mem::take(&mut self.open_marks);
         if fault != Some(Fault::Aborted) {
+            let changes_before = world.committed.len();
+            world.marks.extend(marks.into_iter().map(|mark| Mark {
+                changes_before: changes_before + mark.changes_before,
+                ..mark
+            }));
             world.committed.extend(records);
             for mut record in stored {
                 // As in Kafka, marks of transactions take offsets too.

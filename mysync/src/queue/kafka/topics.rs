@@ -1,6 +1,7 @@
 //! Topics: created with settings that lose nothing, refused with any other.
 
 use super::{ANSWER_TIMEOUT, KafkaQueue, sort, topic_name};
+use crate::config::Topics;
 use crate::error::{Error, Result};
 use crate::queue::Topic;
 use crate::source::preflight::{self, Check};
@@ -79,6 +80,7 @@ pub(super) async fn checks(queue: &KafkaQueue) -> Result<Vec<Check>> {
         fix,
         waivable,
     };
+    let other = other_layout(&metadata, &kafka.prefix, queue.config.messages.topics);
     let factor = kafka.replication_factor;
     let isr = kafka.min_insync_replicas;
     Ok(vec![
@@ -106,7 +108,27 @@ pub(super) async fn checks(queue: &KafkaQueue) -> Result<Vec<Check>> {
             "start more brokers, or lower kafka.replication_factor",
             false,
         ),
+        Check {
+            name: "messages.topics",
+            expected: "as the topics of this prefix are laid out",
+            holds: other.is_none(),
+            actual: other.map_or_else(|| "so".to_owned(), |name| format!("there is {name}")),
+            fix: "set it as before, or choose another kafka.prefix and reader.name to begin anew: what reads both layouts from \
+                  their beginnings has no order between them",
+            waivable: false,
+        },
     ])
+}
+
+/// A topic that holds changes in the layout that is not configured.
+fn other_layout(metadata: &Metadata, prefix: &str, layout: Topics) -> Option<String> {
+    let is_other = |name: &str| match name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.')) {
+        Some(CHANGES) => layout == Topics::Table,
+        Some(rest) => layout == Topics::One && rest.contains('.') && !rest.starts_with("__"),
+        None => false,
+    };
+    let mut names = metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name);
+    names.find(|name| is_other(name)).map(str::to_owned)
 }
 
 /// Makes sure that a topic exists with settings that lose nothing.
