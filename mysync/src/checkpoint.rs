@@ -49,9 +49,22 @@ pub struct Checkpoint {
     /// Prepared XA transactions that wait for their decision.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prepared: Vec<Prepared>,
+    /// Stands for everything that decides which changes are numbered, and where they go. In sequenced delivery changes behind
+    /// the checkpoint can be in the topics already, and consumers pass over further copies by their versions: a reader
+    /// that numbered otherwise would have new changes taken for copies of old ones.
+    pub numbering: u64,
 }
 
 impl Checkpoint {
+    /// Goes on from here with a numbering, in a new epoch if it is another one.
+    pub fn go_on(&mut self, numbering: u64) -> Result<()> {
+        if self.numbering != numbering {
+            self.next_version = self.next_version.next_epoch()?;
+            self.numbering = numbering;
+        }
+        Ok(())
+    }
+
     /// The record's value.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -89,6 +102,7 @@ mod tests {
                 chunks: 2,
                 from_offset: 0,
             }],
+            numbering: 7,
         };
         assert_eq!(Checkpoint::decode(&checkpoint.encode()).unwrap(), checkpoint);
         assert!(Checkpoint::decode(b"{}").is_err());
@@ -96,5 +110,13 @@ mod tests {
             .unwrap()
             .replacen('{', "{\"anchor\":1,", 1);
         assert!(Checkpoint::decode(newer.as_bytes()).is_err());
+        let mut again = checkpoint.clone();
+        again.go_on(7).unwrap();
+        assert_eq!(again, checkpoint);
+        again.go_on(8).unwrap();
+        assert_eq!(
+            (again.next_version.epoch(), again.next_version.seq(), again.numbering),
+            (2, 1, 8)
+        );
     }
 }

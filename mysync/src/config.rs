@@ -129,8 +129,10 @@ impl Compression {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Reader {
-    /// Name of this reader: its checkpoint's key, and the `transactional.id` is `mysync.<prefix>.<name>`.
+    /// Name of this reader: its checkpoint's key, and its transactional ids begin with `mysync.<prefix>.<name>#`.
     pub name: String,
+    /// How changes are delivered.
+    pub delivery: Delivery,
     /// Longest time that a change waits for its Kafka transaction to be committed while more changes come, ms.
     pub commit_interval_ms: u64,
     /// Changes after which a Kafka transaction is committed at the next end of a MySQL transaction.
@@ -141,6 +143,18 @@ pub struct Reader {
     pub start: Start,
     /// What to do at a statement that changes stored rows of a followed table without row events.
     pub on_ddl: OnDdl,
+}
+
+/// How changes are delivered.
+#[derive(Debug, Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Delivery {
+    /// In Kafka transactions: consumers that read committed see each change once, and no MySQL transaction in part.
+    #[default]
+    Transactional,
+    /// At once, in order, with the checkpoint behind: sooner to be seen; after a crash the last changes come again, with the
+    /// versions that they had.
+    Sequenced,
 }
 
 /// Where a reader without a checkpoint begins.
@@ -226,6 +240,7 @@ impl Default for Reader {
     fn default() -> Self {
         Self {
             name: "default".into(),
+            delivery: Delivery::Transactional,
             commit_interval_ms: 50,
             commit_changes_max: 10_000,
             allow_unsafe: false,

@@ -1,8 +1,10 @@
 //! The queue between reader and writers, as the reader and the writers see it.
 //!
-//! The reader's half ([`Publisher`]) takes batches of encoded records and commits them together with a checkpoint: either
-//! consumers that read committed see all records up to a checkpoint, or none of those since the one before. Opening a
-//! publisher fences every older one of the same name.
+//! The reader's half ([`Publisher`]) takes batches of encoded records and commits them with a checkpoint. In transactional
+//! delivery consumers that read committed see either all records up to a checkpoint, or none of those since the one before.
+//! In sequenced delivery they see records at once, and a checkpoint stands only behind records that all can be seen: a
+//! reader that goes on from it publishes some again, with the same versions. Opening a publisher fences every older one of
+//! the same name: it commits nothing more.
 //!
 //! The writers' half ([`Subscriber`]) hands out committed records, each partition in order, and takes offsets back for
 //! lag monitors. Where a writer goes on after a restart is not decided here but by the cursor in its target.
@@ -11,6 +13,7 @@
 //! (which settles it) and goes on from the checkpoint found there. The real queue is [`kafka`].
 
 pub mod kafka;
+pub mod window;
 
 mod batch;
 mod scan;
@@ -98,7 +101,10 @@ pub trait Publisher {
     /// Appends the batch after all that was sent before. Waits while the buffer is full; returns an empty batch to fill.
     async fn send(&mut self, batch: Batch) -> Result<Batch>;
 
-    /// Commits all that was sent, and the checkpoint with it. Returns at once; the outcome comes from
+    /// Whether a batch sent now would be taken without waiting.
+    fn has_room(&self) -> bool;
+
+    /// Commits all that was sent, and the checkpoint with it, or behind it. Returns at once; the outcome comes from
     /// [`Publisher::committed`], and only one commit may be on its way.
     async fn commit(&mut self, checkpoint: Checkpoint) -> Result<()>;
 

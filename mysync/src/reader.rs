@@ -7,6 +7,9 @@
 //! one commit is on its way the next transaction grows, so that many small MySQL transactions share one commit under
 //! load and a lonely one does not wait. A reader that is seconds behind takes more into one Kafka transaction.
 //!
+//! That is transactional delivery. In sequenced delivery batches go out as soon as the stream has nothing more at hand, and
+//! the same commits only set checkpoints behind them ([`crate::queue`]).
+//!
 //! # Resumption
 //! There is one way back from every transient error: drop the source's stream and the publisher, open a new publisher
 //! (which settles the outcome of what was open), and go on from the checkpoint that it finds. `kill -9` and restart is
@@ -36,6 +39,7 @@ use crate::source::Source;
 use crate::stop::Stop;
 use crate::usage;
 use session::Session;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 /// Waits between attempts after transient errors: doubled from the first to the last.
@@ -57,6 +61,8 @@ pub struct Options {
     pub on_ddl: OnDdl,
     /// End when all that the source had at the start is published.
     pub until_caught_up: bool,
+    /// Differs where changes would be numbered or routed otherwise ([`crate::checkpoint::Checkpoint::numbering`]).
+    pub numbering: u64,
 }
 
 impl Options {
@@ -70,8 +76,26 @@ impl Options {
             start: config.reader.start,
             on_ddl: config.reader.on_ddl,
             until_caught_up,
+            numbering: numbering(config),
         }
     }
+}
+
+/// Everything that decides which changes get a number and which topic and key their records have, this program's version
+/// among it. More than is needed does no harm but a new epoch.
+fn numbering(config: &Config) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    env!("CARGO_PKG_VERSION").hash(&mut hasher);
+    let source = &config.source;
+    (
+        &source.tables,
+        &source.tables_exclude,
+        &source.columns_exclude,
+        &source.keys,
+    )
+        .hash(&mut hasher);
+    format!("{:?}", (config.messages.format, config.messages.topics)).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// What a reader did.

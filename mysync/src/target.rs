@@ -12,6 +12,9 @@
 use crate::error::Result;
 use crate::queue::Partition;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
 use std::sync::Arc;
 
 pub mod canonical;
@@ -37,15 +40,50 @@ pub struct RowChange {
     pub row: Option<Box<serde_json::value::RawValue>>,
 }
 
+/// How far a target has applied a partition. As text: `<offset>`, or `<offset> <version>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    /// Offset of the next record.
+    pub offset: i64,
+    /// The highest version that was applied. A record with a lower one is a further copy of a change that was applied: a
+    /// reader in sequenced delivery publishes its last changes again after a crash. None before the first version.
+    pub version: Option<i64>,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.offset)?;
+        match self.version {
+            Some(version) => write!(formatter, " {version}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> std::result::Result<Self, ParseIntError> {
+        let (offset, version) = match text.split_once(' ') {
+            Some((offset, version)) => (offset, Some(version.parse()?)),
+            None => (text, None),
+        };
+        Ok(Self {
+            offset: offset.parse()?,
+            version,
+        })
+    }
+}
+
 /// What of one partition is applied in one atomic step.
 #[derive(Debug)]
 pub struct Step {
     /// The partition that the changes come from.
     pub partition: Partition,
     /// Where the cursor must stand; `None` when the target has none.
-    pub cursor_before: Option<i64>,
+    pub cursor_before: Option<Cursor>,
     /// Where the cursor stands afterwards.
-    pub cursor_after: i64,
+    pub cursor_after: Cursor,
     /// At most one change a key.
     pub changes: Vec<RowChange>,
 }
@@ -60,7 +98,7 @@ pub trait Target {
     async fn connect(&mut self) -> Result<()>;
 
     /// The cursor of each partition as the target holds it; `None` where it holds none.
-    async fn cursors(&mut self, partitions: &[Partition]) -> Result<BTreeMap<Partition, Option<i64>>>;
+    async fn cursors(&mut self, partitions: &[Partition]) -> Result<BTreeMap<Partition, Option<Cursor>>>;
 
     /// Applies all changes and moves the cursor in one atomic step, or changes nothing. A cursor that does not stand at
     /// `cursor_before` is a transient error: another writer has taken over, or the target has lost writes.

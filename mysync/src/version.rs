@@ -35,6 +35,15 @@ impl Version {
         })
     }
 
+    /// The first version of the next epoch.
+    pub fn next_epoch(self) -> Result<Self> {
+        let next = self.epoch().checked_add(1).and_then(|epoch| Version::new(epoch, 1));
+        next.ok_or_else(|| {
+            Error::definite(format!("epochs are used up: {}", self.epoch()))
+                .hint("start anew with a new reader name and a new topic prefix")
+        })
+    }
+
     /// Grows at every switch of source server.
     #[must_use]
     pub fn epoch(self) -> u16 {
@@ -67,6 +76,13 @@ mod tests {
             prop_assert_eq!((left.epoch(), left.seq()), a);
             prop_assert!(left.as_i64() >= 0);
         }
+    }
+
+    #[test]
+    fn the_next_epoch_begins_with_its_first_change() {
+        let version = Version::new(7, 4_711).unwrap();
+        assert_eq!(version.next_epoch().unwrap(), Version::new(8, 1).unwrap());
+        assert!(Version::new(EPOCH_MAX, 1).unwrap().next_epoch().is_err());
     }
 
     #[test]

@@ -29,6 +29,7 @@ fn options(config: &Config) -> Options {
         start: Start::Oldest,
         on_ddl: OnDdl::Stop,
         until_caught_up: true,
+        numbering: 1,
     }
 }
 

@@ -8,7 +8,7 @@ mod world;
 use mysync::config::Layout;
 use mysync::queue::Partition;
 use mysync::target::redis::RedisTarget;
-use mysync::target::{RowChange, Step, TableName, Target};
+use mysync::target::{Cursor, RowChange, Step, TableName, Target};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use world::{FENCES, Row, Source, Writer, create_topic, exists, row, wait_for_key, wait_for_rows};
@@ -258,10 +258,14 @@ async fn a_writer_that_was_replaced_changes_nothing() {
         topic: "w.shop.a".into(),
         number: 0,
     };
+    let at = |offset| Cursor {
+        offset,
+        version: Some(1 << 48),
+    };
     let step = |before: Option<i64>, after: i64, value: Option<&str>| Step {
         partition: partition.clone(),
-        cursor_before: before,
-        cursor_after: after,
+        cursor_before: before.map(at),
+        cursor_after: at(after),
         changes: vec![RowChange {
             table: Arc::new(TableName {
                 database: "shop".into(),
@@ -301,7 +305,7 @@ async fn a_writer_that_was_replaced_changes_nothing() {
     wait_for_rows(&lab, &expected).await;
     assert_eq!(
         zombie.cursors(std::slice::from_ref(&partition)).await.unwrap()[&partition],
-        Some(9)
+        Some(at(9))
     );
 
     // A refused command leaves the cursor where it was.

@@ -38,7 +38,8 @@ text = {}                          # "shop.customer.name" = "***": this text for
 
 [reader]
 name = "default"                   # the checkpoint's key; one reader a name
-commit_interval_ms = 50            # longest wait of a change for its Kafka transaction to be committed
+delivery = "transactional"         # or sequenced: sooner to be seen, but after a crash the last changes come twice (same version)
+commit_interval_ms = 50            # longest wait of a change for its Kafka transaction to be committed; between two checkpoints
 commit_changes_max = 10000         # changes in a Kafka transaction, up to the end of the MySQL transaction
 allow_unsafe = false               # true: start in spite of settings that can lose changes
 start = "oldest"                   # without a checkpoint begin with the oldest binlog, or with what comes from now on: newest

@@ -101,23 +101,82 @@ impl Batch {
     /// The records in order.
     pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
         let mut headers = self.headers.iter().peekable();
-        self.slots.iter().enumerate().map(move |(index, slot)| Record {
-            header: headers
-                .next_if(|header| header.slot == index)
-                .map(|header| (header.name, &self.bytes[header.value.clone()])),
+        self.slots.iter().enumerate().map(move |(place, slot)| {
+            let header = headers.next_if(|header| header.slot == place);
+            self.borrow(slot, header)
+        })
+    }
+
+    /// The record at a place, counted from 0.
+    #[must_use]
+    pub fn record(&self, place: usize) -> Option<Record<'_>> {
+        let header = self.headers.binary_search_by_key(&place, |header| header.slot);
+        let header = header.ok().and_then(|found| self.headers.get(found));
+        self.slots.get(place).map(|slot| self.borrow(slot, header))
+    }
+
+    fn borrow(&self, slot: &Slot, header: Option<&ExtraHeader>) -> Record<'_> {
+        Record {
+            header: header.map(|header| (header.name, &self.bytes[header.value.clone()])),
             topic: slot.topic,
             timestamp_ms: slot.timestamp_ms,
             version: slot.version,
             origin: slot.origin,
             key: &self.bytes[slot.key.clone()],
             value: slot.value.clone().map(|range| &self.bytes[range]),
-        })
+        }
+    }
+
+    /// Takes the records out that are not `kept`, both halves in order. A batch that keeps all stays as it is.
+    #[must_use]
+    pub fn split(self, kept: impl Fn(TopicId) -> bool) -> (Self, Self) {
+        if self.slots.iter().all(|slot| kept(slot.topic)) {
+            return (self, Self::default());
+        }
+        let (mut left, mut right) = (Self::default(), Self::default());
+        for record in self.records() {
+            let half = if kept(record.topic) { &mut left } else { &mut right };
+            half.append(&record);
+        }
+        (left, right)
+    }
+
+    fn append(&mut self, record: &Record<'_>) {
+        let from = self.bytes.len();
+        self.bytes.extend_from_slice(record.key);
+        let key = from..self.bytes.len();
+        let value = record.value.map(|value| {
+            self.bytes.extend_from_slice(value);
+            key.end..self.bytes.len()
+        });
+        self.push(
+            record.topic,
+            record.timestamp_ms,
+            record.version,
+            record.origin,
+            key,
+            value,
+        );
+    }
+
+    /// Number of records.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len()
     }
 
     /// Bytes of all keys and values.
     #[must_use]
     pub fn bytes_len(&self) -> usize {
         self.bytes.len()
+    }
+
+    /// Bytes that the batch takes in memory, filled or not.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.bytes.capacity()
+            + self.slots.capacity() * size_of::<Slot>()
+            + self.headers.capacity() * size_of::<ExtraHeader>()
     }
 
     /// Whether there is no record.

@@ -1,11 +1,11 @@
 //! The real queue: Kafka, by librdkafka.
 //!
 //! # Exactly once
-//! The publisher is a transactional producer whose `transactional.id` is the reader's name. Opening one fences every older
-//! one and waits until the older one's transaction has been committed or aborted on all partitions; only then is the
-//! last committed checkpoint looked up, so it cannot change under the new reader. Records and checkpoint are written in
-//! one transaction. If anything fails in between, the publisher is dropped and a new one opened: whatever the outcome of
-//! the open transaction was, the checkpoint found then tells.
+//! The publisher's transactional producers have ids of the reader's name. Opening them fences every older reader of the name
+//! and waits until its transactions have been committed or aborted on all partitions; only then is the last committed
+//! checkpoint looked up, so it cannot change under the new reader. Records and checkpoint are written in one transaction. If
+//! anything fails in between, the publisher is dropped and a new one opened: whatever the outcome of the open transaction
+//! was, the checkpoint found then tells. What sequenced delivery does otherwise, [`publisher`] says.
 //!
 //! # Topics
 //! A table's topic is created here, with settings that lose nothing; one that exists with other settings is refused.
@@ -70,8 +70,9 @@ impl KafkaQueue {
         format!("{}.__{name}", self.config.kafka.prefix)
     }
 
-    fn transactional_id(&self) -> String {
-        format!("mysync.{}.{}", self.config.kafka.prefix, self.config.reader.name)
+    /// A lane's id. No name of a reader holds a `#`.
+    fn transactional_id(&self, lane: usize) -> String {
+        format!("mysync.{}.{}#{lane}", self.config.kafka.prefix, self.config.reader.name)
     }
 }
 

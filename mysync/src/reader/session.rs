@@ -107,7 +107,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
     ) -> Result<Self> {
         let (mut publisher, checkpoint) = queue.publisher().await?;
         let found = checkpoint.is_some();
-        let checkpoint = match checkpoint {
+        let mut checkpoint = match checkpoint {
             Some(checkpoint) => checkpoint,
             None => {
                 let position = match options.start {
@@ -122,9 +122,11 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
                     position,
                     next_version: Version::FIRST,
                     prepared: Vec::new(),
+                    numbering: options.numbering,
                 }
             }
         };
+        checkpoint.go_on(options.numbering)?;
         let target = if options.until_caught_up {
             Some(Target::new(&source.newest().await?)?)
         } else {
@@ -219,6 +221,10 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             let taken = progress.take(event?, &self.context, &mut self.publisher, self.summary);
             let decided = taken.await?;
             return self.carry_out(decided).await;
+        }
+        // Nothing is gained by waiting for more; what makes the changes final can follow.
+        if self.publisher.has_room() {
+            self.send().await?;
         }
         let is_commit_possible = self.can_commit();
         if is_commit_possible && self.progress.open.changes > 0 {
@@ -315,6 +321,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             position: self.progress.tracker.position(),
             next_version: self.progress.next_version,
             prepared: self.progress.prepared.list(),
+            numbering: self.context.options.numbering,
         };
         self.publisher.commit(checkpoint).await?;
         self.commit_on_its_way = Some(std::mem::take(&mut self.progress.open));

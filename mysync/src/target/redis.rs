@@ -11,7 +11,7 @@
 //! A row is written whole: its key is deleted, then set, so that a column that became NULL or was dropped leaves nothing.
 //!
 //! # The cursor
-//! `__mysync:cursor:<group>:<topic>:<partition>` holds the offset of the next record. It lives and dies with the rows: a Redis
+//! `__mysync:cursor:<group>:<topic>:<partition>` holds the offset of the next record and the highest version applied. It lives and dies with the rows: a Redis
 //! that comes back empty has no cursor and gets everything, one that comes back with an older copy has an older cursor
 //! and gets the rest.
 //!
@@ -25,7 +25,7 @@ mod script;
 
 pub use key::KeyTemplate;
 
-use super::{RowChange, Step, Target, canonical};
+use super::{Cursor, RowChange, Step, Target, canonical};
 use crate::config::{Layout, RedisWriter};
 use crate::error::{Error, Result};
 use crate::queue::Partition;
@@ -109,7 +109,7 @@ impl RedisTarget {
             command.arg(self.key.render(change));
         }
         command.arg(step.cursor_before.map_or_else(String::new, |cursor| cursor.to_string()));
-        command.arg(step.cursor_after);
+        command.arg(step.cursor_after.to_string());
         for change in &step.changes {
             self.add_row(&mut command, change)?;
         }
@@ -186,7 +186,7 @@ impl Target for RedisTarget {
         Ok(())
     }
 
-    async fn cursors(&mut self, partitions: &[Partition]) -> Result<BTreeMap<Partition, Option<i64>>> {
+    async fn cursors(&mut self, partitions: &[Partition]) -> Result<BTreeMap<Partition, Option<Cursor>>> {
         if partitions.is_empty() {
             return Ok(BTreeMap::new());
         }
@@ -201,7 +201,7 @@ impl Target for RedisTarget {
         let mut cursors = BTreeMap::new();
         for ((partition, key), text) in partitions.iter().zip(&keys).zip(texts) {
             let cursor = text
-                .map(|text| text.parse::<i64>().map_err(|_| refuse_cursor(key, &text)))
+                .map(|text| text.parse::<Cursor>().map_err(|_| refuse_cursor(key, &text)))
                 .transpose()?;
             cursors.insert(partition.clone(), cursor);
         }
@@ -224,7 +224,7 @@ impl Target for RedisTarget {
 }
 
 fn refuse_cursor(key: &str, text: &str) -> Error {
-    Error::definite(format!("a cursor in Redis is not a number: {text:?}"))
+    Error::definite(format!("a cursor in Redis is not an offset and a version: {text:?}"))
         .detail(format!("key {key}"))
         .hint("does anything else write to this key? delete it to replay the partition from its oldest record")
 }

@@ -10,7 +10,7 @@ use super::{BATCH_BYTES_MAX, Options};
 use crate::error::{Error, Result};
 use crate::queue::{Delivery, Partition, Queue, Subscriber};
 use crate::tables::{FENCE_TABLE, INTERNAL_DATABASE};
-use crate::target::Target;
+use crate::target::{Cursor, Target};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use std::collections::BTreeMap;
@@ -50,8 +50,8 @@ type Offsets = BTreeMap<Partition, i64>;
 /// What the target was asked.
 enum Done {
     Connected(Result<()>),
-    Cursors(Result<BTreeMap<Partition, Option<i64>>>),
-    Foreign(Result<BTreeMap<Partition, Option<i64>>>),
+    Cursors(Result<BTreeMap<Partition, Option<Cursor>>>),
+    Foreign(Result<BTreeMap<Partition, Option<Cursor>>>),
     Applied(Round, Result<()>),
 }
 
@@ -250,7 +250,7 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
             Done::Foreign(Ok(cursors)) => {
                 let offsets: Offsets = cursors
                     .into_iter()
-                    .filter_map(|(partition, cursor)| Some((partition, cursor?)))
+                    .filter_map(|(partition, cursor)| Some((partition, cursor?.offset)))
                     .collect();
                 for barrier in self.barriers() {
                     barrier.applied(offsets.iter().map(|(partition, offset)| (partition, *offset)));
@@ -261,7 +261,7 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
                 self.target_retry.reset();
                 self.lanes.applied(&round.steps);
                 let changes: usize = round.steps.iter().map(|step| step.changes.len()).sum();
-                self.counters.round_applied(round.records, changes as u64);
+                self.counters.round_applied(&round, changes as u64);
                 Ok(())
             }
             Done::Cursors(Err(error)) | Done::Foreign(Err(error)) | Done::Applied(_, Err(error)) => {
@@ -274,13 +274,17 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
     }
 
     /// The target has told its cursors: the queue goes on from them.
-    async fn start(&mut self, mut cursors: BTreeMap<Partition, Option<i64>>) -> Result<()> {
+    async fn start(&mut self, mut cursors: BTreeMap<Partition, Option<Cursor>>) -> Result<()> {
         let waiting = self.lanes.not_started();
         cursors.retain(|partition, _| waiting.contains(partition));
         let Some(subscriber) = self.subscriber.as_mut().filter(|_| !cursors.is_empty()) else {
             return Ok(());
         };
-        match subscriber.start(&cursors).await {
+        let offsets = cursors
+            .iter()
+            .map(|(partition, cursor)| (partition.clone(), cursor.map(|cursor| cursor.offset)))
+            .collect();
+        match subscriber.start(&offsets).await {
             Err(error) => self.join_again(error).await,
             Ok(starts) => {
                 self.queue_retry.reset();

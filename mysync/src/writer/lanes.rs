@@ -1,5 +1,12 @@
 //! The partitions of one writer: what of each has been read, waits, is on its way, and has been applied. No I/O.
 //!
+//! # Copies
+//! In sequenced delivery a reader that crashed publishes its last changes again, with the versions that they had. A record
+//! below the highest version of its partition is such a copy and is passed over; the version stands in the cursor, so that a
+//! writer that begins between the copies knows it too. The records of one change share its version, and a copy can come
+//! before the last of them was written, so a record of the highest version itself is applied: it says again what stands
+//! there already.
+//!
 //! # Fences
 //! Rows of the fence table are not applied as they come. [`Lanes::hold_fences`] takes all that have come so far and holds
 //! them; the writer then asks where every other partition ends, and when all of that has been applied
@@ -11,7 +18,7 @@ use super::envelope::Parser;
 use super::fold::Fold;
 use crate::error::{Error, Result};
 use crate::queue::{Message, Partition};
-use crate::target::{RowChange, Step};
+use crate::target::{Cursor, RowChange, Step};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Bounds on what one step, and all steps of one round, may hold.
@@ -30,6 +37,8 @@ pub struct Round {
     pub steps: Vec<Step>,
     /// Records that the steps stand for.
     pub records: u64,
+    /// Those of them that were further copies of changes, and were passed over.
+    pub copies: u64,
 }
 
 /// All partitions of one writer.
@@ -45,6 +54,7 @@ pub struct Lanes {
     changes: usize,
     bytes: usize,
     records: u64,
+    copies: u64,
 }
 
 #[derive(Debug)]
@@ -61,9 +71,11 @@ struct Lane {
     /// Whether records are expected: the queue was told where to start.
     started: bool,
     /// Where the cursor stands in the target.
-    cursor: Option<i64>,
+    cursor: Option<Cursor>,
     /// Everything below has been looked at.
     read_to: i64,
+    /// The highest version that has been looked at.
+    version: Option<i64>,
     fold: Fold,
     /// Where the step on its way leads.
     on_its_way: bool,
@@ -77,8 +89,8 @@ struct Lane {
 enum Fences {
     #[default]
     None,
-    Held(Fold, i64),
-    Released(Fold, i64),
+    Held(Fold, Cursor),
+    Released(Fold, Cursor),
 }
 
 impl Lanes {
@@ -94,6 +106,7 @@ impl Lanes {
             changes: 0,
             bytes: 0,
             records: 0,
+            copies: 0,
         }
     }
 
@@ -128,14 +141,15 @@ impl Lanes {
         let partitions: Vec<Partition> = self.lanes.keys().cloned().collect();
         self.add(partitions);
         debug_assert_eq!((self.changes, self.bytes), (0, 0));
-        self.records = 0;
+        (self.records, self.copies) = (0, 0);
     }
 
     /// Forgets the partitions too.
     pub fn clear(&mut self) {
         self.lanes.clear();
         self.inbox.clear();
-        (self.changes, self.bytes, self.records) = (0, 0, 0);
+        (self.changes, self.bytes) = (0, 0);
+        (self.records, self.copies) = (0, 0);
     }
 
     /// Partitions that wait for their start.
@@ -152,12 +166,13 @@ impl Lanes {
     }
 
     /// The queue starts a partition at `offset`, and its cursor stands where the target says.
-    pub fn start(&mut self, partition: &Partition, cursor: Option<i64>, offset: i64) {
+    pub fn start(&mut self, partition: &Partition, cursor: Option<Cursor>, offset: i64) {
         if let Some(lane) = self.lanes.get_mut(partition) {
             debug_assert!(!lane.started && lane.fold.is_empty());
             lane.started = true;
             lane.cursor = cursor;
             lane.read_to = offset;
+            lane.version = cursor.and_then(|cursor| cursor.version);
         }
     }
 
@@ -211,6 +226,11 @@ impl Lanes {
         }
         lane.read_to = message.offset + 1;
         self.records += 1;
+        if message.version.is_some() && message.version < lane.version {
+            self.copies += 1;
+            return Ok(());
+        }
+        lane.version = lane.version.max(message.version);
         if message.value.is_none() && lane.deleted.as_ref() == Some(&message.key) {
             lane.deleted = None;
             return Ok(());
@@ -236,7 +256,7 @@ impl Lanes {
     /// One step for each partition whose cursor stands behind what has been read, changes or not: marks of transactions
     /// move it too, so that the target says the whole truth to lag monitors and to other writers' fences.
     pub fn take_settling_steps(&mut self) -> Round {
-        self.round(|lane| !lane.fold.is_empty() || lane.cursor.unwrap_or(0) < lane.read_to)
+        self.round(|lane| !lane.fold.is_empty() || lane.cursor_offset() < lane.read_to)
     }
 
     fn round(&mut self, wanted: impl Fn(&Lane) -> bool) -> Round {
@@ -260,11 +280,11 @@ impl Lanes {
                 });
             }
         }
-        let records = match steps.is_empty() {
-            true => 0,
-            false => std::mem::take(&mut self.records),
+        let (records, copies) = match steps.is_empty() {
+            true => (0, 0),
+            false => (std::mem::take(&mut self.records), std::mem::take(&mut self.copies)),
         };
-        Round { steps, records }
+        Round { steps, records, copies }
     }
 
     /// The target has applied these steps.
@@ -289,7 +309,7 @@ impl Lanes {
     pub fn cursors(&self) -> impl Iterator<Item = (&Partition, i64)> {
         self.lanes
             .iter()
-            .filter_map(|(partition, lane)| Some((partition, lane.cursor?)))
+            .filter_map(|(partition, lane)| Some((partition, lane.cursor?.offset)))
     }
 
     /// Whether fence rows wait, and none are held.
@@ -305,7 +325,7 @@ impl Lanes {
         for (partition, lane) in &mut self.lanes {
             if lane.is_fence && !lane.fold.is_empty() {
                 let fold = std::mem::take(&mut lane.fold);
-                lane.fences = Fences::Held(fold, lane.read_to);
+                lane.fences = Fences::Held(fold, lane.looked_at());
                 held.push(partition.clone());
             }
         }
@@ -323,8 +343,8 @@ impl Lanes {
         let mut released = Vec::new();
         for (partition, lane) in &mut self.lanes {
             match std::mem::take(&mut lane.fences) {
-                Fences::Held(fold, read_to) => {
-                    lane.fences = Fences::Released(fold, read_to);
+                Fences::Held(fold, cursor) => {
+                    lane.fences = Fences::Released(fold, cursor);
                     released.push(partition.clone());
                 }
                 other => lane.fences = other,
@@ -344,21 +364,21 @@ impl Lane {
         wanted: &impl Fn(&Lane) -> bool,
         changes: &mut usize,
         bytes: &mut usize,
-    ) -> Option<(Vec<RowChange>, i64)> {
+    ) -> Option<(Vec<RowChange>, Cursor)> {
         if !wanted(self) {
             return None;
         }
         let fold = std::mem::take(&mut self.fold);
         *changes -= fold.len();
         *bytes -= fold.bytes();
-        Some((fold.into_changes(), self.read_to))
+        Some((fold.into_changes(), self.looked_at()))
     }
 
     /// Of a fence partition only released rows are applied, and its cursor moves freely only when no row waits.
-    fn fence_step(&mut self, wanted: &impl Fn(&Lane) -> bool) -> Option<(Vec<RowChange>, i64)> {
+    fn fence_step(&mut self, wanted: &impl Fn(&Lane) -> bool) -> Option<(Vec<RowChange>, Cursor)> {
         match std::mem::take(&mut self.fences) {
-            Fences::Released(fold, read_to) => Some((fold.into_changes(), read_to)),
-            Fences::None if self.fold.is_empty() && wanted(self) => Some((Vec::new(), self.read_to)),
+            Fences::Released(fold, cursor) => Some((fold.into_changes(), cursor)),
+            Fences::None if self.fold.is_empty() && wanted(self) => Some((Vec::new(), self.looked_at())),
             other => {
                 self.fences = other;
                 None
@@ -366,10 +386,22 @@ impl Lane {
         }
     }
 
+    /// The cursor once everything that has been looked at is applied.
+    fn looked_at(&self) -> Cursor {
+        Cursor {
+            offset: self.read_to,
+            version: self.version,
+        }
+    }
+
+    fn cursor_offset(&self) -> i64 {
+        self.cursor.map_or(0, |cursor| cursor.offset)
+    }
+
     fn applied_to(&self) -> i64 {
         let waits = self.on_its_way || !self.fold.is_empty() || !matches!(self.fences, Fences::None);
         match waits {
-            true => self.cursor.unwrap_or(0),
+            true => self.cursor_offset(),
             false => self.read_to,
         }
     }

@@ -1,5 +1,6 @@
 //! What a writer did, for the end of a run.
 
+use super::lanes::Round;
 use crate::usage;
 use std::fmt;
 use tokio::time::Instant;
@@ -9,6 +10,8 @@ use tokio::time::Instant;
 pub struct Summary {
     /// Records that were read and are applied.
     pub records: u64,
+    /// Those of them that were further copies of changes, and were passed over.
+    pub copies: u64,
     /// Changes that were applied after folding.
     pub changes: u64,
     /// Rounds of steps that the target was sent.
@@ -37,8 +40,9 @@ impl fmt::Display for Summary {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "{} records read, {} changes applied in {} rounds, {:.1} s, {:.0} records/s, {:.1} CPU s, {} MB peak",
+            "{} records read ({} copies passed over), {} changes applied in {} rounds, {:.1} s, {:.0} records/s, {:.1} CPU s, {} MB peak",
             self.records,
+            self.copies,
             self.changes,
             self.rounds,
             self.seconds,
@@ -64,8 +68,9 @@ impl Counters {
         }
     }
 
-    pub(super) fn round_applied(&mut self, records: u64, changes: u64) {
-        self.summary.records += records;
+    pub(super) fn round_applied(&mut self, round: &Round, changes: u64) {
+        self.summary.records += round.records;
+        self.summary.copies += round.copies;
         self.summary.changes += changes;
         self.summary.rounds += 1;
         if changes > 0 {
@@ -90,13 +95,14 @@ mod tests {
     fn reads_as_one_line() {
         let summary = Summary {
             records: 1_400_000,
+            copies: 12,
             changes: 1_200_000,
             rounds: 300,
             seconds: 7.0,
             cpu_seconds: 5.25,
             resident_mb_max: 61,
         };
-        insta::assert_snapshot!(summary, @"1400000 records read, 1200000 changes applied in 300 rounds, 7.0 s, 200000 records/s, 5.2 CPU s, 61 MB peak");
+        insta::assert_snapshot!(summary, @"1400000 records read (12 copies passed over), 1200000 changes applied in 300 rounds, 7.0 s, 200000 records/s, 5.2 CPU s, 61 MB peak");
         assert!(Summary::default().records_per_second().abs() < f64::EPSILON);
     }
 }

@@ -188,6 +188,10 @@ pub struct MemoryPublisher {
 }
 
 impl Publisher for MemoryPublisher {
+    fn has_room(&self) -> bool {
+        true
+    }
+
     async fn declare(&mut self, topic: Topic<'_>) -> Result<TopicId> {
         let declared = match topic {
             Topic::Table { database, table } => (

@@ -252,6 +252,10 @@ impl Publisher for MemoryPublisher {
         Ok(batch)
     }
 
+    fn has_room(&self) -> bool {
+        true
+    }
+
     async fn commit(&mut self, checkpoint: Checkpoint) -> Result<()> {
         assert!(self.outcome.is_none(), "one commit at a time");
         let mut world = self.world.borrow_mut();

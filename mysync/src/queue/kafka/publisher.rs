@@ -1,41 +1,51 @@
-//! The reader's half: a transactional producer on a thread of its own.
+//! The reader's half: producers on threads of their own.
 //!
-//! librdkafka's calls block, so they run on one thread that takes [`Command`]s in order: batches to send, a transaction to
+//! librdkafka's calls block, so they run on a thread that takes [`Command`]s in order: batches to send, a checkpoint to
 //! commit. The reader goes on encoding while a commit is on its way. Two bounds hold the memory: the batches in the
 //! channel, and the bytes that were given to the library and not yet acknowledged.
+//!
+//! # The two ways of delivery
+//! - **transactional** (`transactional`): records and checkpoint in Kafka transactions. Consumers that read committed see
+//!   each change once.
+//! - **sequenced** (`sequenced`): records are sent at once by an idempotent producer without transactions, and the checkpoint
+//!   follows when everything before it is acknowledged. A reader that died between the two publishes the changes after the
+//!   checkpoint again, with the versions that they had; consumers drop what they have seen by version.
+//!
+//! The checkpoint is committed by a transaction in both, and internal topics, which a restarted reader reads back, are written
+//! in the same transaction. So opening a publisher is the same too: every transactional id of this reader's name is taken
+//! over, which ends what an older reader has open in either way of delivery, and the way may change from run to run.
+//!
+//! # What is not fenced
+//! A sequenced reader that was replaced without having noticed writes until its next checkpoint, which fails. Its records
+//! are the same changes with the same versions as its successor's, and in every partition a record is preceded by all
+//! earlier ones of its partition, whoever wrote them: consumers see nothing but further copies. That holds as long as both
+//! number the changes alike, so a reader whose numbering differs begins a new epoch ([`crate::checkpoint::Checkpoint::numbering`]).
 
+mod record;
+mod sequenced;
+mod transactional;
+
+use super::KafkaQueue;
 use super::topics::{self, Declared};
-use super::{ANSWER_TIMEOUT, KafkaQueue, sort};
 use crate::checkpoint::Checkpoint;
+use crate::config::Delivery;
 use crate::error::{Error, Result};
-use crate::queue::{Batch, Publisher, Record, Topic, TopicId};
-use rdkafka::ClientContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
-use std::collections::{BTreeMap, VecDeque};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use crate::queue::{Batch, Publisher, Topic, TopicId};
+use rdkafka::error::KafkaError;
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::ProducerContext;
+use rdkafka::{ClientConfig, ClientContext};
+use sequenced::Sequencer;
+use std::collections::BTreeMap;
+use std::time::Duration;
 use tokio::sync::mpsc;
+use transactional::Transactions;
 
 /// Batches between the reader and the thread.
 const BATCHES_QUEUED_MAX: usize = 4;
 
 /// Memory that an emptied batch keeps, bytes.
 const BATCH_KEPT_BYTES_MAX: usize = 4 << 20;
-
-/// Bytes given to the library and not yet acknowledged, unless one record alone is larger.
-const UNACKNOWLEDGED_BYTES_MAX: usize = 24 << 20;
-
-/// The longest that a Kafka transaction may be open, ms: the most that brokers allow unless told otherwise. A MySQL
-/// transaction of any size has to fit in.
-const TRANSACTION_MS_MAX: u32 = 900_000;
-
-/// How long opening may take before the caller is told, and tries again.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How often the thread looks for acknowledgements while it waits for them.
-const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// How long records may go without any acknowledgement before the publisher gives up; longer than a partition is without
 /// a leader when a broker dies.
@@ -50,63 +60,46 @@ enum Command {
 /// The reader's half of the queue.
 pub struct KafkaPublisher {
     queue: KafkaQueue,
-    commands: Option<mpsc::Sender<Command>>,
+    /// The thread ends when this is closed; what was not committed is settled by the next publisher's opening.
+    commands: mpsc::Sender<Command>,
     emptied: mpsc::Receiver<Batch>,
     outcomes: mpsc::Receiver<Result<()>>,
-    thread: Option<JoinHandle<()>>,
     /// Declared topics by name, with the header of the table that each is for.
     declared: BTreeMap<String, (TopicId, Option<Vec<u8>>)>,
 }
 
 impl KafkaPublisher {
-    /// Fences every older publisher of the same name and waits until its transaction has ended.
+    /// Fences every older publisher of the same name and waits until its transactions have ended.
     pub(super) async fn open(queue: &KafkaQueue) -> Result<Self> {
-        let mut config = queue.client_config();
-        config
-            .set("transactional.id", queue.transactional_id())
-            .set("transaction.timeout.ms", TRANSACTION_MS_MAX.to_string())
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
-            .set("delivery.report.only.error", "true")
-            .set("partitioner", "murmur2")
-            .set("compression.type", queue.config.kafka.compression.name())
-            .set("message.max.bytes", queue.config.kafka.message_bytes_max.to_string())
-            .set("linger.ms", "1")
-            .set("batch.size", "1000000")
-            .set("batch.num.messages", "10000")
-            .set("queue.buffering.max.messages", "1000000")
-            .set("queue.buffering.max.kbytes", "2097151")
-            .set("sticky.partitioning.linger.ms", "0");
-        let producer: BaseProducer<Quiet> = config
-            .create_with_context(Quiet)
-            .map_err(|error| sort(&error, "cannot make a Kafka producer"))?;
-        let opened =
-            tokio::task::spawn_blocking(move || producer.init_transactions(OPEN_TIMEOUT).map(|()| producer)).await;
-        let producer = opened
-            .map_err(Error::transient_join)?
-            .map_err(|error| sort(&error, "cannot open a Kafka transaction"))?;
+        let owned = queue.clone();
+        let opened = tokio::task::spawn_blocking(move || Transactions::open(&owned)).await;
+        let transactions = opened.map_err(Error::transient_join)??;
 
         let (commands, received) = mpsc::channel(BATCHES_QUEUED_MAX);
         let (give_back, emptied) = mpsc::channel(BATCHES_QUEUED_MAX + 2);
         let (outcome, outcomes) = mpsc::channel(2);
-        let sender = Sender {
-            producer,
-            in_flight: InFlight::default(),
-            topics: Vec::new(),
-            checkpoint_topic: queue.internal_topic("checkpoint"),
-            reader_name: queue.config.reader.name.clone(),
-            transaction_open: false,
-        };
-        let thread = std::thread::Builder::new()
-            .name("kafka-publisher".into())
-            .spawn(move || sender.run(received, &give_back, &outcome))
-            .map_err(|error| Error::transient("cannot start the publisher's thread").detail(error))?;
+        match queue.config.reader.delivery {
+            Delivery::Transactional => {
+                start_thread("kafka-publisher", move || {
+                    transactions.run(received, &give_back, &outcome)
+                })?;
+            }
+            Delivery::Sequenced => {
+                let (checkpoints, to_commit) = mpsc::channel(BATCHES_QUEUED_MAX);
+                let sequencer = Sequencer::open(queue, checkpoints, give_back.clone())?;
+                let told = outcome.clone();
+                let transactions = transactions.with_one_lane();
+                start_thread("kafka-checkpoints", move || {
+                    transactions.run(to_commit, &give_back, &told)
+                })?;
+                start_thread("kafka-publisher", move || sequencer.run(received, &outcome))?;
+            }
+        }
         Ok(Self {
             queue: queue.clone(),
-            commands: Some(commands),
+            commands,
             emptied,
             outcomes,
-            thread: Some(thread),
             declared: BTreeMap::new(),
         })
     }
@@ -134,11 +127,7 @@ impl KafkaPublisher {
     }
 
     async fn command(&mut self, command: Command) -> Result<()> {
-        let sent = match &self.commands {
-            Some(commands) => commands.send(command).await.is_ok(),
-            None => false,
-        };
-        if sent {
+        if self.commands.send(command).await.is_ok() {
             return Ok(());
         }
         // The thread has ended, and said why.
@@ -147,6 +136,32 @@ impl KafkaPublisher {
             _ => Err(Error::transient("the publisher has ended")),
         }
     }
+}
+
+fn start_thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    let started = std::thread::Builder::new().name(name.into()).spawn(work);
+    // It may have to wait for brokers that are down when it is no longer needed; it ends by itself then.
+    started
+        .map(drop)
+        .map_err(|error| Error::transient("cannot start a thread of the publisher").detail(error))
+}
+
+/// What all producers of records have in common.
+fn producer_config(queue: &KafkaQueue) -> ClientConfig {
+    let kafka = &queue.config.kafka;
+    let mut config = queue.client_config();
+    config
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("partitioner", "murmur2")
+        .set("compression.type", kafka.compression.name())
+        .set("message.max.bytes", kafka.message_bytes_max.to_string())
+        .set("batch.size", "1000000")
+        .set("batch.num.messages", "10000")
+        .set("queue.buffering.max.messages", "1000000")
+        .set("queue.buffering.max.kbytes", "2097151")
+        .set("sticky.partitioning.linger.ms", "0");
+    config
 }
 
 impl Publisher for KafkaPublisher {
@@ -175,6 +190,10 @@ impl Publisher for KafkaPublisher {
         Ok(self.emptied.try_recv().unwrap_or_default())
     }
 
+    fn has_room(&self) -> bool {
+        self.commands.capacity() > 0
+    }
+
     async fn commit(&mut self, checkpoint: Checkpoint) -> Result<()> {
         self.command(Command::Commit(Box::new(checkpoint))).await
     }
@@ -184,19 +203,6 @@ impl Publisher for KafkaPublisher {
             .recv()
             .await
             .unwrap_or_else(|| Err(Error::transient("the publisher has ended")))
-    }
-}
-
-impl Drop for KafkaPublisher {
-    /// Ends the thread; what was not committed is aborted by the next publisher's opening.
-    fn drop(&mut self) {
-        self.commands = None;
-        self.outcomes.close();
-        self.emptied.close();
-        if let Some(thread) = self.thread.take() {
-            // The thread may be waiting for brokers that are down; it ends by itself then.
-            drop(thread);
-        }
     }
 }
 
@@ -218,255 +224,4 @@ impl ProducerContext for Quiet {
     type DeliveryOpaque = ();
 
     fn delivery(&self, _result: &DeliveryResult<'_>, _opaque: ()) {}
-}
-
-/// Bytes of the records that the library holds. It tells only their number; since they are acknowledged about in the
-/// order in which they were sent, they are taken for the last ones.
-#[derive(Default)]
-struct InFlight {
-    sizes: VecDeque<usize>,
-    bytes: usize,
-}
-
-impl InFlight {
-    fn add(&mut self, bytes: usize) {
-        self.sizes.push_back(bytes);
-        self.bytes += bytes;
-    }
-
-    fn keep_last(&mut self, count: usize) {
-        while self.sizes.len() > count {
-            self.bytes -= self.sizes.pop_front().unwrap_or(0);
-        }
-    }
-}
-
-/// What the thread owns.
-struct Sender {
-    producer: BaseProducer<Quiet>,
-    in_flight: InFlight,
-    topics: Vec<Declared>,
-    checkpoint_topic: String,
-    reader_name: String,
-    transaction_open: bool,
-}
-
-impl Sender {
-    fn run(
-        mut self,
-        mut commands: mpsc::Receiver<Command>,
-        give_back: &mpsc::Sender<Batch>,
-        outcome: &mpsc::Sender<Result<()>>,
-    ) {
-        while let Some(command) = commands.blocking_recv() {
-            let done = match command {
-                Command::Declare(id, topic) => {
-                    debug_assert_eq!(
-                        usize::try_from(id),
-                        Ok(self.topics.len()),
-                        "topics are declared in order"
-                    );
-                    self.topics.push(topic);
-                    Ok(())
-                }
-                Command::Send(mut batch) => self.send(&batch).map(|()| {
-                    batch.clear(BATCH_KEPT_BYTES_MAX);
-                    // Nobody has to take it: then its memory is freed.
-                    give_back.try_send(batch).ok();
-                }),
-                Command::Commit(checkpoint) => self.commit(&checkpoint).map(|()| {
-                    outcome.blocking_send(Ok(())).ok();
-                }),
-            };
-            if let Err(error) = done {
-                outcome.blocking_send(Err(error)).ok();
-                return;
-            }
-        }
-    }
-
-    fn send(&mut self, batch: &Batch) -> Result<()> {
-        self.begin()?;
-        for record in batch.records() {
-            self.send_record(&record)?;
-        }
-        self.producer.poll(Duration::ZERO);
-        Ok(())
-    }
-
-    fn begin(&mut self) -> Result<()> {
-        if !self.transaction_open {
-            self.producer
-                .begin_transaction()
-                .map_err(|error| sort(&error, "cannot begin a Kafka transaction"))?;
-            self.transaction_open = true;
-        }
-        Ok(())
-    }
-
-    fn send_record(&mut self, record: &Record<'_>) -> Result<()> {
-        let bytes = record.key.len() + record.value.map_or(0, <[u8]>::len);
-        self.make_room(bytes)?;
-        let topic = &self.topics[record.topic as usize];
-        let (mut version, mut origin) = (itoa::Buffer::new(), OriginText::new());
-        let version = version.format(record.version.as_i64()).as_bytes();
-        let mut headers = OwnedHeaders::new_with_capacity(4)
-            .insert(Header {
-                key: "mysync.version",
-                value: Some(version),
-            })
-            .insert(Header {
-                key: "mysync.origin",
-                value: Some(origin.format(record)),
-            });
-        if record.value.is_none()
-            && let Some(table) = &topic.table_header
-        {
-            headers = headers.insert(Header {
-                key: "mysync.table",
-                value: Some(table),
-            });
-        }
-        if let Some((key, value)) = record.header {
-            headers = headers.insert(Header {
-                key,
-                value: Some(value),
-            });
-        }
-        let mut message = BaseRecord::<[u8], [u8]>::to(&topic.name)
-            .key(record.key)
-            .timestamp(record.timestamp_ms)
-            .headers(headers);
-        message.payload = record.value;
-        self.enqueue(message, bytes)
-    }
-
-    /// Waits until the library holds little enough for a record of so many bytes.
-    fn make_room(&mut self, bytes: usize) -> Result<()> {
-        while self.in_flight.bytes + bytes > UNACKNOWLEDGED_BYTES_MAX.max(bytes) {
-            let count = usize::try_from(self.producer.in_flight_count()).unwrap_or(0);
-            self.in_flight.keep_last(count);
-            if self.in_flight.bytes + bytes > UNACKNOWLEDGED_BYTES_MAX.max(bytes) {
-                self.pause();
-                self.require_alive()?;
-            }
-        }
-        self.in_flight.add(bytes);
-        Ok(())
-    }
-
-    fn enqueue(&self, mut message: BaseRecord<'_, [u8], [u8]>, bytes: usize) -> Result<()> {
-        loop {
-            match self.producer.send(message) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => {
-                    message = refused;
-                    self.pause();
-                    self.require_alive()?;
-                }
-                Err((error, refused)) => {
-                    let what = format!("cannot send a record of {bytes} bytes to {}", refused.topic);
-                    return Err(sort(&error, what));
-                }
-            }
-        }
-    }
-
-    /// A producer that was fenced or met a fatal error would let the thread wait for ever.
-    fn require_alive(&self) -> Result<()> {
-        match self.producer.client().fatal_error() {
-            Some((code, reason)) => Err(Error::transient(format!("the Kafka producer failed: {code}")).detail(reason)),
-            None => Ok(()),
-        }
-    }
-
-    /// Waits until every record is acknowledged.
-    ///
-    /// The library's flush is asked again every millisecond: each call wakes its broker threads, which do not notice by
-    /// themselves that a partition has been added to the transaction; left alone, it would ask only every 100 ms. Without
-    /// any progress this gives up: a transaction that can only be aborted keeps its records.
-    fn flush(&mut self) -> Result<()> {
-        let mut left = i32::MAX;
-        let mut progress_at = Instant::now();
-        while self.producer.flush(Duration::ZERO).is_err() {
-            let now_left = self.producer.in_flight_count();
-            if now_left < left {
-                (left, progress_at) = (now_left, Instant::now());
-            } else if progress_at.elapsed() > STALLED_MAX {
-                let what = format!("{left} records were not acknowledged in {} s", STALLED_MAX.as_secs());
-                return Err(Error::transient(what).hint("are the brokers up, and enough replicas in sync?"));
-            }
-            self.require_alive()?;
-            self.pause();
-        }
-        self.in_flight.keep_last(0);
-        Ok(())
-    }
-
-    /// A wait below a millisecond would make the library's poll spin.
-    fn pause(&self) {
-        self.producer.poll(Duration::ZERO);
-        std::thread::park_timeout(POLL_INTERVAL);
-    }
-
-    /// Commits; an outcome that only needs patience is asked for again, any other ends this publisher.
-    fn commit(&mut self, checkpoint: &Checkpoint) -> Result<()> {
-        let begun = Instant::now();
-        self.begin()?;
-        let value = checkpoint.encode();
-        let bytes = self.reader_name.len() + value.len();
-        self.make_room(bytes)?;
-        let message = BaseRecord::<[u8], [u8]>::to(&self.checkpoint_topic)
-            .key(self.reader_name.as_bytes())
-            .payload(&value);
-        self.enqueue(message, bytes)?;
-        self.flush()?;
-        let flushed = begun.elapsed();
-        let deadline = Instant::now() + Duration::from_millis(TRANSACTION_MS_MAX.into());
-        loop {
-            match self.producer.commit_transaction(ANSWER_TIMEOUT) {
-                Ok(()) => {
-                    self.transaction_open = false;
-                    tracing::debug!(flush = ?flushed, whole = ?begun.elapsed(), "Kafka transaction committed");
-                    return Ok(());
-                }
-                Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {
-                    tracing::debug!(%error, "the Kafka transaction's commit is asked for again");
-                }
-                Err(error) => return Err(sort(&error, "cannot commit a Kafka transaction")),
-            }
-        }
-    }
-}
-
-/// Formats the header `mysync.origin` without an allocation.
-struct OriginText {
-    bytes: [u8; 64],
-}
-
-impl OriginText {
-    fn new() -> Self {
-        Self { bytes: [0; 64] }
-    }
-
-    fn format(&mut self, record: &Record<'_>) -> &[u8] {
-        let mut length = 0;
-        let parts = [
-            record.origin.file_number,
-            record.origin.offset,
-            record.origin.row.into(),
-        ];
-        for (index, part) in parts.into_iter().enumerate() {
-            if index > 0 {
-                self.bytes[length] = b':';
-                length += 1;
-            }
-            // Three numbers of at most 20 digits and two colons: 62 bytes.
-            let mut digits = itoa::Buffer::new();
-            let digits = digits.format(part).as_bytes();
-            self.bytes[length..length + digits.len()].copy_from_slice(digits);
-            length += digits.len();
-        }
-        &self.bytes[..length]
-    }
 }

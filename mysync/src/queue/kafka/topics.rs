@@ -5,6 +5,7 @@ use crate::config::Topics;
 use crate::error::{Error, Result};
 use crate::queue::Topic;
 use crate::source::preflight::{self, Check};
+use crate::tables::{FENCE_TABLE, INTERNAL_DATABASE};
 use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -38,8 +39,11 @@ const FOR_A_WEEK: &[(&str, &str)] = &[("retention.ms", "604800000")];
 pub(super) const CHANGES: &str = "changes";
 
 /// A declared topic.
+#[derive(Debug, Clone)]
 pub(super) struct Declared {
     pub(super) name: String,
+    /// Whether its records say that all changes before them are in the topics.
+    pub(super) is_fence: bool,
     /// `["database","table"]` of a table's topic, for tombstones.
     pub(super) table_header: Option<Vec<u8>>,
 }
@@ -49,18 +53,22 @@ impl Declared {
         match topic {
             Topic::Table { database, table } => Self {
                 name: topic_name(&queue.config.kafka.prefix, database, table),
+                is_fence: (database, table) == (INTERNAL_DATABASE, FENCE_TABLE),
                 table_header: Some(serde_json::to_vec(&[database, table]).unwrap_or_default()),
             },
             Topic::Changes { database, table } => Self {
                 name: format!("{}.{CHANGES}", queue.config.kafka.prefix),
+                is_fence: (database, table) == (INTERNAL_DATABASE, FENCE_TABLE),
                 table_header: Some(serde_json::to_vec(&[database, table]).unwrap_or_default()),
             },
             Topic::Transactions => Self {
                 name: format!("{}.transaction", queue.config.kafka.prefix),
+                is_fence: false,
                 table_header: None,
             },
             Topic::Compacted(name) | Topic::Log(name) => Self {
                 name: queue.internal_topic(name),
+                is_fence: false,
                 table_header: None,
             },
         }

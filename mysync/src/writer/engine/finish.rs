@@ -40,7 +40,7 @@ impl<Q: Queue, T: Target> Engine<'_, Q, T> {
             Done::Applied(round, Ok(())) => {
                 self.lanes.applied(&round.steps);
                 let changes: usize = round.steps.iter().map(|step| step.changes.len()).sum();
-                self.counters.round_applied(round.records, changes as u64);
+                self.counters.round_applied(&round, changes as u64);
             }
             Done::Applied(_, Err(error)) => {
                 self.lanes.reset();

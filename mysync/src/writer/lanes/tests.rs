@@ -42,6 +42,11 @@ fn message(partition: &Partition, offset: i64, id: u8, value: Option<u32>) -> Me
     }
 }
 
+/// A cursor of records without versions.
+fn at(offset: i64) -> Cursor {
+    Cursor { offset, version: None }
+}
+
 fn tombstone(partition: &Partition, offset: i64, id: u8) -> Message {
     Message {
         value: None,
@@ -67,7 +72,7 @@ fn the_tombstone_after_a_delete_is_no_second_change() {
     started(&mut lanes, &[&data]);
     deliver(&mut lanes, vec![message(&data, 0, 1, None)]);
     let first = lanes.take_steps();
-    assert_eq!((first.steps[0].changes.len(), first.steps[0].cursor_after), (1, 1));
+    assert_eq!((first.steps[0].changes.len(), first.steps[0].cursor_after), (1, at(1)));
     lanes.applied(&first.steps);
     deliver(&mut lanes, vec![tombstone(&data, 1, 1), tombstone(&data, 3, 2)]);
     let second = lanes.take_steps();
@@ -75,7 +80,7 @@ fn the_tombstone_after_a_delete_is_no_second_change() {
     assert_eq!(second.steps[0].changes[0].key[0].1, "2");
     assert_eq!(
         (second.steps[0].cursor_before, second.steps[0].cursor_after),
-        (Some(1), 4)
+        (Some(at(1)), at(4))
     );
 }
 
@@ -97,7 +102,7 @@ fn a_round_holds_no_more_than_its_bound_and_the_rest_keeps_its_order() {
         lanes.applied(&round.steps);
         cursors.extend(round.steps.iter().map(|step| (step.changes.len(), step.cursor_after)));
     }
-    assert_eq!(cursors, [(2, 2), (2, 4), (1, 5)]);
+    assert_eq!(cursors, [(2, at(2)), (2, at(4)), (1, at(5))]);
     assert!(lanes.has_room());
 }
 
@@ -111,7 +116,7 @@ fn marks_move_the_cursor_when_the_lane_settles() {
     );
     lanes.sort().unwrap();
     let round = lanes.take_steps();
-    assert_eq!(round.steps[0].cursor_after, 2);
+    assert_eq!(round.steps[0].cursor_after, at(2));
     lanes.applied(&round.steps);
     lanes.deliver(Vec::new(), BTreeMap::from([(data.clone(), 3)]));
     lanes.sort().unwrap();
@@ -120,7 +125,7 @@ fn marks_move_the_cursor_when_the_lane_settles() {
     assert_eq!(round.steps.len(), 1);
     assert_eq!(
         (round.steps[0].cursor_before, round.steps[0].cursor_after),
-        (Some(2), 3)
+        (Some(at(2)), at(3))
     );
 }
 
@@ -137,12 +142,12 @@ fn records_of_partitions_that_were_taken_away_are_dropped() {
     // The step's outcome comes after the partition was given back: its cursor is read anew.
     lanes.applied(&on_its_way.steps);
     assert_eq!(lanes.not_started(), vec![data.clone()]);
-    lanes.start(&data, Some(1), 1);
+    lanes.start(&data, Some(at(1)), 1);
     deliver(&mut lanes, vec![message(&data, 1, 2, Some(1))]);
     let round = lanes.take_steps();
     assert_eq!(
         (round.steps[0].cursor_before, round.steps[0].cursor_after),
-        (Some(1), 2)
+        (Some(at(1)), at(2))
     );
 }
 
@@ -186,7 +191,7 @@ fn fences_wait_for_their_round_and_keep_nothing_else_out() {
 
     assert_eq!(lanes.release_fences(), vec![fence.clone()]);
     let round = lanes.take_steps();
-    assert_eq!((round.steps[0].cursor_after, round.steps[0].changes.len()), (2, 1));
+    assert_eq!((round.steps[0].cursor_after, round.steps[0].changes.len()), (at(2), 1));
     lanes.applied(&round.steps);
     assert!(lanes.has_new_fences());
     lanes.remove(&fence);
@@ -197,7 +202,7 @@ fn fences_wait_for_their_round_and_keep_nothing_else_out() {
 #[derive(Debug, Default, PartialEq)]
 struct Store {
     rows: BTreeMap<(Partition, String), String>,
-    cursors: BTreeMap<Partition, i64>,
+    cursors: BTreeMap<Partition, Cursor>,
 }
 
 impl Store {
@@ -213,11 +218,13 @@ impl Store {
         }
     }
 
-    /// One by one, every record up to an offset.
+    /// Every change of which a record stands below an offset, one by one in the order of their versions.
     fn of(log: &[Message], upto: i64) -> BTreeMap<(Partition, String), String> {
+        let mut seen: Vec<&Message> = log.iter().filter(|message| message.offset < upto).collect();
+        seen.sort_by_key(|message| message.version);
         let mut rows = BTreeMap::new();
         let mut parser = Parser::new("p");
-        for message in log.iter().filter(|message| message.offset < upto) {
+        for message in seen {
             let change = parser.parse(message).unwrap();
             let key = (message.partition.clone(), change.key[0].1.clone());
             match change.row {
@@ -270,8 +277,9 @@ impl Run {
         for partition in self.lanes.not_started() {
             let lane = usize::try_from(partition.number).unwrap();
             let cursor = self.store.cursors.get(&partition).copied();
-            self.lanes.start(&partition, cursor, cursor.unwrap_or(0));
-            self.next[lane] = self.logs[lane].partition_point(|message| message.offset < cursor.unwrap_or(0));
+            let offset = cursor.map_or(0, |cursor| cursor.offset);
+            self.lanes.start(&partition, cursor, offset);
+            self.next[lane] = self.logs[lane].partition_point(|message| message.offset < offset);
         }
     }
 
@@ -329,34 +337,64 @@ impl Run {
             let lane = usize::try_from(partition.number).unwrap();
             let rows = self.store.rows.iter().filter(|((of, _), _)| of == partition);
             let rows: BTreeMap<_, _> = rows.map(|(key, row)| (key.clone(), row.clone())).collect();
-            assert_eq!(rows, Store::of(&self.logs[lane], *cursor));
+            assert_eq!(rows, Store::of(&self.logs[lane], cursor.offset));
         }
     }
 
     fn is_done(&self) -> bool {
         let done = |log: &Vec<Message>| {
             let last = &log[log.len() - 1];
-            self.store.cursors.get(&last.partition) == Some(&(last.offset + 1))
+            let cursor = self.store.cursors.get(&last.partition);
+            cursor.is_some_and(|cursor| cursor.offset == last.offset + 1)
         };
         self.logs.iter().all(done)
     }
 }
 
+/// What the lives of a reader in sequenced delivery leave in a partition: each begins again at some change that the one
+/// before had written, and gets further, or not. A life can end between the records of one change.
 fn log(number: i32) -> impl Strategy<Value = Vec<Message>> {
-    let record = (1..3i64, 0u8..4, proptest::option::of(any::<u32>()), any::<bool>());
-    proptest::collection::vec(record, 1..30).prop_map(move |records| {
+    let change = (0u8..4, proptest::option::of(any::<u32>()), any::<bool>(), any::<bool>());
+    let changes = proptest::collection::vec(change, 1..30);
+    let lives = proptest::collection::vec((0..100usize, 0..100usize, 1..3i64), 1..5);
+    (changes, lives).prop_map(move |(changes, lives)| {
         let partition = partition("p.d.t", number);
-        let mut offset = 0;
-        let mut messages = Vec::new();
-        for (gap, id, value, with_tombstone) in records {
-            messages.push(message(&partition, offset, id, value));
+        let mut records = Vec::new();
+        for ((id, value, with_tombstone, moves), version) in changes.into_iter().zip(1..) {
+            let versioned = |message: Message| Message {
+                version: Some(version),
+                ..message
+            };
+            records.push(versioned(message(&partition, 0, id, value)));
             if value.is_none() && with_tombstone {
-                offset += 1;
-                messages.push(tombstone(&partition, offset, id));
+                records.push(versioned(tombstone(&partition, 0, id)));
             }
-            offset += gap;
+            // A changed primary key.
+            if value.is_none() && moves {
+                records.push(versioned(message(&partition, 0, id + 4, Some(1))));
+            }
         }
-        messages
+        let (mut log, mut written, mut offset) = (Vec::new(), 0, 0);
+        let lives_count = lives.len();
+        for (index, (from, to, gap)) in lives.into_iter().enumerate() {
+            let reached = records[from % (written + 1).min(records.len())].version;
+            let from = records.partition_point(|record| record.version < reached);
+            let is_last = index + 1 == lives_count;
+            let to = if is_last {
+                records.len()
+            } else {
+                from + 1 + to % (records.len() - from)
+            };
+            for record in &records[from..to] {
+                log.push(Message {
+                    offset,
+                    ..record.clone()
+                });
+                offset += gap;
+            }
+            written = written.max(to);
+        }
+        log
     })
 }
 

@@ -1,0 +1,271 @@
+//! The thread of transactional delivery: whole MySQL transactions, many to one Kafka transaction, the checkpoint among them.
+//!
+//! # Lanes
+//! A commit is decided when the coordinator has answered, but its marks still have to be written to every partition, and
+//! until then the coordinator refuses the next transaction of the same `transactional.id`; the library asks again only after
+//! 20 ms, often several times. So transactions take turns over a few ids, each with a producer of its own. A lane's
+//! transaction begins only after the one before it, in another lane, was committed:
+//! - its records stand behind the others in every partition, and a consumer that reads committed gets no record before all
+//!   transactions at lower offsets of its partition are decided;
+//! - if one fails, none after it has begun. The next reader takes over every id before it looks for the checkpoint, and what
+//!   is committed then ends with a checkpoint.
+
+use super::record::{bytes_of, message};
+use super::{BATCH_KEPT_BYTES_MAX, Command, Quiet, STALLED_MAX, producer_config};
+use crate::checkpoint::Checkpoint;
+use crate::error::{Error, Result};
+use crate::queue::kafka::topics::Declared;
+use crate::queue::kafka::{ANSWER_TIMEOUT, KafkaQueue, sort};
+use crate::queue::{Batch, Record};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// Lanes: the marks of a transaction have so many transactions' time, less one, to be written.
+const LANES: usize = 3;
+
+/// How long opening may take before the caller is told, and tries again.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest that a Kafka transaction may be open, ms: the most that brokers allow unless told otherwise. A MySQL
+/// transaction of any size has to fit in.
+const TRANSACTION_MS_MAX: u32 = 900_000;
+
+/// How often the thread looks for acknowledgements while it waits for them.
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
+
+/// Bytes given to the library and not yet acknowledged, unless one record alone is larger.
+const UNACKNOWLEDGED_BYTES_MAX: usize = 24 << 20;
+
+/// Bytes of the records that the library holds. It tells only their number; since they are acknowledged about in the
+/// order in which they were sent, they are taken for the last ones.
+#[derive(Default)]
+struct InFlight {
+    sizes: VecDeque<usize>,
+    bytes: usize,
+}
+
+impl InFlight {
+    fn add(&mut self, bytes: usize) {
+        self.sizes.push_back(bytes);
+        self.bytes += bytes;
+    }
+
+    fn keep_last(&mut self, count: usize) {
+        while self.sizes.len() > count {
+            self.bytes -= self.sizes.pop_front().unwrap_or(0);
+        }
+    }
+}
+
+/// What the thread owns.
+pub(super) struct Transactions {
+    lanes: Vec<BaseProducer<Quiet>>,
+    /// The lane of the open transaction, or of the next one.
+    turn: usize,
+    in_flight: InFlight,
+    topics: Vec<Declared>,
+    checkpoint_topic: String,
+    reader_name: String,
+    transaction_open: bool,
+}
+
+impl Transactions {
+    /// Fences every older publisher of the same name and waits until its transactions have ended.
+    pub(super) fn open(queue: &KafkaQueue) -> Result<Self> {
+        let lanes = (0..LANES).map(|lane| open_lane(queue, lane));
+        Ok(Self {
+            lanes: lanes.collect::<Result<_>>()?,
+            turn: 0,
+            in_flight: InFlight::default(),
+            topics: Vec::new(),
+            checkpoint_topic: queue.internal_topic("checkpoint"),
+            reader_name: queue.config.reader.name.clone(),
+            transaction_open: false,
+        })
+    }
+
+    /// For checkpoints alone, which are not so many; the other lanes stay fenced.
+    pub(super) fn with_one_lane(mut self) -> Self {
+        self.lanes.truncate(1);
+        self
+    }
+
+    /// Works until nobody is left to give commands, or the first error.
+    pub(super) fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        give_back: &mpsc::Sender<Batch>,
+        outcome: &mpsc::Sender<Result<()>>,
+    ) {
+        while let Some(command) = commands.blocking_recv() {
+            let done = match command {
+                Command::Declare(id, topic) => {
+                    debug_assert_eq!(
+                        usize::try_from(id),
+                        Ok(self.topics.len()),
+                        "topics are declared in order"
+                    );
+                    self.topics.push(topic);
+                    Ok(())
+                }
+                Command::Send(mut batch) => self.send(&batch).map(|()| {
+                    batch.clear(BATCH_KEPT_BYTES_MAX);
+                    // Nobody has to take it: then its memory is freed.
+                    give_back.try_send(batch).ok();
+                }),
+                Command::Commit(checkpoint) => self.commit(&checkpoint).map(|()| {
+                    outcome.blocking_send(Ok(())).ok();
+                }),
+            };
+            if let Err(error) = done {
+                outcome.blocking_send(Err(error)).ok();
+                return;
+            }
+        }
+    }
+
+    fn send(&mut self, batch: &Batch) -> Result<()> {
+        self.begin()?;
+        for record in batch.records() {
+            self.send_record(&record)?;
+        }
+        self.producer().poll(Duration::ZERO);
+        Ok(())
+    }
+
+    fn producer(&self) -> &BaseProducer<Quiet> {
+        &self.lanes[self.turn]
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        if !self.transaction_open {
+            self.producer()
+                .begin_transaction()
+                .map_err(|error| sort(&error, "cannot begin a Kafka transaction"))?;
+            self.transaction_open = true;
+        }
+        Ok(())
+    }
+
+    fn send_record(&mut self, record: &Record<'_>) -> Result<()> {
+        let bytes = bytes_of(record);
+        self.make_room(bytes)?;
+        let topic = &self.topics[record.topic as usize];
+        self.enqueue(message(record, topic, ()), bytes)
+    }
+
+    /// Waits until the library holds little enough for a record of so many bytes.
+    fn make_room(&mut self, bytes: usize) -> Result<()> {
+        while self.in_flight.bytes + bytes > UNACKNOWLEDGED_BYTES_MAX.max(bytes) {
+            let count = usize::try_from(self.producer().in_flight_count()).unwrap_or(0);
+            self.in_flight.keep_last(count);
+            if self.in_flight.bytes + bytes > UNACKNOWLEDGED_BYTES_MAX.max(bytes) {
+                self.pause();
+                self.require_alive()?;
+            }
+        }
+        self.in_flight.add(bytes);
+        Ok(())
+    }
+
+    fn enqueue(&self, mut message: BaseRecord<'_, [u8], [u8]>, bytes: usize) -> Result<()> {
+        loop {
+            match self.producer().send(message) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), refused)) => {
+                    message = refused;
+                    self.pause();
+                    self.require_alive()?;
+                }
+                Err((error, refused)) => {
+                    let what = format!("cannot send a record of {bytes} bytes to {}", refused.topic);
+                    return Err(sort(&error, what));
+                }
+            }
+        }
+    }
+
+    /// A producer that was fenced or met a fatal error would let the thread wait for ever.
+    fn require_alive(&self) -> Result<()> {
+        match self.producer().client().fatal_error() {
+            Some((code, reason)) => Err(Error::transient(format!("the Kafka producer failed: {code}")).detail(reason)),
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until every record is acknowledged.
+    ///
+    /// The library's flush is asked again every millisecond: each call wakes its broker threads, which do not notice by
+    /// themselves that a partition has been added to the transaction; left alone, it would ask only every 100 ms. Without
+    /// any progress this gives up: a transaction that can only be aborted keeps its records.
+    fn flush(&mut self) -> Result<()> {
+        let mut left = i32::MAX;
+        let mut progress_at = Instant::now();
+        while self.producer().flush(Duration::ZERO).is_err() {
+            let now_left = self.producer().in_flight_count();
+            if now_left < left {
+                (left, progress_at) = (now_left, Instant::now());
+            } else if progress_at.elapsed() > STALLED_MAX {
+                let what = format!("{left} records were not acknowledged in {} s", STALLED_MAX.as_secs());
+                return Err(Error::transient(what).hint("are the brokers up, and enough replicas in sync?"));
+            }
+            self.require_alive()?;
+            self.pause();
+        }
+        self.in_flight.keep_last(0);
+        Ok(())
+    }
+
+    /// A wait below a millisecond would make the library's poll spin.
+    fn pause(&self) {
+        self.producer().poll(Duration::ZERO);
+        std::thread::park_timeout(POLL_INTERVAL);
+    }
+
+    /// Commits; an outcome that only needs patience is asked for again, any other ends this publisher.
+    fn commit(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        let begun = Instant::now();
+        self.begin()?;
+        let value = checkpoint.encode();
+        let bytes = self.reader_name.len() + value.len();
+        self.make_room(bytes)?;
+        let message = BaseRecord::<[u8], [u8]>::to(&self.checkpoint_topic)
+            .key(self.reader_name.as_bytes())
+            .payload(&value);
+        self.enqueue(message, bytes)?;
+        self.flush()?;
+        let flushed = begun.elapsed();
+        let deadline = Instant::now() + Duration::from_millis(TRANSACTION_MS_MAX.into());
+        loop {
+            match self.producer().commit_transaction(ANSWER_TIMEOUT) {
+                Ok(()) => {
+                    self.transaction_open = false;
+                    self.turn = (self.turn + 1) % self.lanes.len();
+                    tracing::debug!(flush = ?flushed, whole = ?begun.elapsed(), "Kafka transaction committed");
+                    return Ok(());
+                }
+                Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {
+                    tracing::debug!(%error, "the Kafka transaction's commit is asked for again");
+                }
+                Err(error) => return Err(sort(&error, "cannot commit a Kafka transaction")),
+            }
+        }
+    }
+}
+
+fn open_lane(queue: &KafkaQueue, lane: usize) -> Result<BaseProducer<Quiet>> {
+    let producer: BaseProducer<Quiet> = producer_config(queue)
+        .set("transactional.id", queue.transactional_id(lane))
+        .set("transaction.timeout.ms", TRANSACTION_MS_MAX.to_string())
+        .set("delivery.report.only.error", "true")
+        .set("linger.ms", "1")
+        .create_with_context(Quiet)
+        .map_err(|error| sort(&error, "cannot make a Kafka producer"))?;
+    producer
+        .init_transactions(OPEN_TIMEOUT)
+        .map_err(|error| sort(&error, "cannot open a Kafka transaction"))?;
+    Ok(producer)
+}
