@@ -143,6 +143,8 @@ pub struct Reader {
     pub start: Start,
     /// What to do at a statement that changes stored rows of a followed table without row events.
     pub on_ddl: OnDdl,
+    /// What to do about foreign keys that delete or change rows of followed tables, on a server that does not log them.
+    pub on_cascade: OnCascade,
 }
 
 /// How changes are delivered.
@@ -176,7 +178,20 @@ pub enum OnDdl {
     /// Stop, so that a person can bring the stores up to date.
     #[default]
     Stop,
-    /// Log it and go on; the stores keep what they have.
+    /// Publish it, log it and go on; the stores keep what they have.
+    Ignore,
+    /// Publish it, mark the table for a refresh and go on; the stores keep what they have until then.
+    Refresh,
+}
+
+/// What to do about foreign keys that delete or change rows of followed tables, on a server that does not log them.
+#[derive(Debug, Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum OnCascade {
+    /// Do not start, or stop where one is added.
+    #[default]
+    Refuse,
+    /// Go on; the stores keep such rows as they were.
     Ignore,
 }
 
@@ -246,6 +261,7 @@ impl Default for Reader {
             allow_unsafe: false,
             start: Start::Oldest,
             on_ddl: OnDdl::Stop,
+            on_cascade: OnCascade::Refuse,
         }
     }
 }

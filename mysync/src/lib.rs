@@ -3,7 +3,7 @@
 //! The way of a change, in reading order:
 //!
 //! 1. [`source`] streams the row binlog of a MySQL server,
-//! 2. [`decode`] takes rows out of its events,
+//! 2. [`decode`] takes rows out of its events, with the [`schema`] where the binlog lacks it,
 //! 3. [`encode`] gives them their message form,
 //! 4. [`reader`] numbers them and publishes them, exactly once, with its [`checkpoint`],
 //! 5. [`queue`] carries them through Kafka,
@@ -18,6 +18,7 @@ pub mod encode;
 pub mod error;
 pub mod queue;
 pub mod reader;
+pub mod schema;
 pub mod source;
 pub mod stop;
 pub mod tables;

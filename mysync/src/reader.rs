@@ -20,18 +20,15 @@
 //! Definite ones name the binlog file and position. Nothing is skipped: an event that is not understood, or a statement
 //! that changes rows without row events, stops the reader.
 
-mod ddl;
 mod heartbeat;
-mod policy;
 mod prepared;
 mod session;
+mod survey;
 mod tracker;
 mod transaction;
 mod xa;
 
-pub use ddl::{Statement, classify};
-
-use crate::config::{Config, OnDdl, Start};
+use crate::config::{Config, OnCascade, OnDdl, Start};
 use crate::encode::Form;
 use crate::error::{Error, Result};
 use crate::queue::Queue;
@@ -59,6 +56,8 @@ pub struct Options {
     pub start: Start,
     /// What to do at a statement that changes rows without row events.
     pub on_ddl: OnDdl,
+    /// What to do at a statement that adds a foreign key which changes rows without row events.
+    pub on_cascade: OnCascade,
     /// End when all that the source had at the start is published.
     pub until_caught_up: bool,
     /// Differs where changes would be numbered or routed otherwise ([`crate::checkpoint::Checkpoint::numbering`]).
@@ -75,6 +74,7 @@ impl Options {
             commit_changes_max: config.reader.commit_changes_max,
             start: config.reader.start,
             on_ddl: config.reader.on_ddl,
+            on_cascade: config.reader.on_cascade,
             until_caught_up,
             numbering: numbering(config),
         }

@@ -14,13 +14,76 @@ pub mod preflight;
 
 use crate::checkpoint::Position;
 use crate::error::Result;
+use crate::schema::{TableName, TableSchema};
 use preflight::Check;
+
+/// What a server does in its own way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // each is an answer of its own
+pub struct Facts {
+    /// Its Table_maps have the columns' names: no schema history is needed.
+    pub names_columns: bool,
+    /// Its Table_maps have the columns' character sets.
+    pub names_charsets: bool,
+    /// It keeps names of databases and tables in lower case, however statements spell them.
+    pub lower_case_names: bool,
+    /// It logs the rows that foreign keys delete and change.
+    pub logs_cascades: bool,
+}
+
+/// A foreign key by which rows of a followed table change when a parent's row goes or gets another key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cascade {
+    /// The child.
+    pub child: TableName,
+    /// Name of the constraint.
+    pub constraint: String,
+    /// The parent.
+    pub parent: TableName,
+    /// `ON DELETE CASCADE, ON UPDATE SET NULL` and the like.
+    pub rules: String,
+}
+
+impl Cascade {
+    /// What to do about one.
+    pub const FIX: &'static str = "make the foreign key RESTRICT and delete the children by statements, leave the child out of \
+         source.tables, or set reader.on_cascade = \"ignore\" if the stores may keep such rows";
+}
+
+impl std::fmt::Display for Cascade {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            child,
+            constraint,
+            parent,
+            rules,
+        } = self;
+        write!(
+            formatter,
+            "{}.{} constraint {constraint} on {}.{} {rules}",
+            child.0, child.1, parent.0, parent.1
+        )
+    }
+}
 
 /// A server's binlog.
 #[allow(async_fn_in_trait)] // The reader drives one source on one task.
 pub trait Source {
     /// The settings that the reader depends on, each with what was found.
     async fn preflight(&mut self) -> Result<Vec<Check>>;
+
+    /// What the server does in its own way.
+    async fn facts(&mut self) -> Result<Facts>;
+
+    /// The followed tables that there are now.
+    async fn tables(&mut self) -> Result<Vec<TableName>>;
+
+    /// What these tables are now, none for one that there is not. All statements about a table whose effect is in the answer
+    /// stand before the place that [`Source::newest`] gives afterwards.
+    async fn describe(&mut self, tables: &[TableName]) -> Result<Vec<Option<TableSchema>>>;
+
+    /// The cascading foreign keys of followed tables.
+    async fn cascades(&mut self) -> Result<Vec<Cascade>>;
 
     /// The oldest place that the server still has.
     async fn oldest(&mut self) -> Result<Position>;

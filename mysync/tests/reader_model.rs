@@ -9,7 +9,7 @@ mod events;
 mod world;
 
 use events::{Log, Transaction};
-use mysync::config::{Config, OnDdl, Start};
+use mysync::config::{Config, OnCascade, OnDdl, Start};
 use mysync::encode::Form;
 use mysync::error::{Error, Kind};
 use mysync::reader::{self, Options, Summary};
@@ -28,6 +28,7 @@ fn options(config: &Config) -> Options {
         commit_changes_max: 3,
         start: Start::Oldest,
         on_ddl: OnDdl::Stop,
+        on_cascade: OnCascade::Refuse,
         until_caught_up: true,
         numbering: 1,
     }

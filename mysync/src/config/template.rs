@@ -43,7 +43,9 @@ commit_interval_ms = 50            # longest wait of a change for its Kafka tran
 commit_changes_max = 10000         # changes in a Kafka transaction, up to the end of the MySQL transaction
 allow_unsafe = false               # true: start in spite of settings that can lose changes
 start = "oldest"                   # without a checkpoint begin with the oldest binlog, or with what comes from now on: newest
-on_ddl = "stop"                    # at TRUNCATE, DROP, RENAME, ALTER of a followed table: stop, or ignore
+on_ddl = "stop"                    # at TRUNCATE, DROP, RENAME, ALTER that change rows without row events: stop, ignore, or
+                                   # refresh: mark the table for it and go on
+on_cascade = "refuse"              # foreign keys that change rows of followed tables unlogged: refuse, or ignore
 
 [writer.redis]
 address = "127.0.0.1:6379"         # host:port

@@ -163,6 +163,8 @@ pub struct Query<'a> {
     pub error_code: u16,
     /// Default database; empty for none.
     pub schema: &'a str,
+    /// The session's sql_mode, whose bits decide how `text` reads.
+    pub sql_mode: Option<u64>,
     /// Collation id of the client, which names the character set of `text`.
     pub client_collation: Option<u16>,
     /// The statement, in the client's character set.
@@ -181,14 +183,24 @@ impl<'a> Query<'a> {
         let status = Cursor::new(cursor.take(status_length, what)?, status_offset);
         let schema = cursor.text(schema_length, what)?;
         let _terminator = cursor.u8(what)?;
-        let client_collation = client_collation(status)?;
+        let (sql_mode, client_collation) = session(status)?;
         Ok(Query {
             thread_id,
             error_code,
             schema,
+            sql_mode,
             client_collation,
             text: cursor.rest(),
         })
+    }
+
+    /// The statement, if it is text in the client's character set.
+    pub fn decoded_text(&self) -> Option<std::borrow::Cow<'a, str>> {
+        let charset = self.client_collation.map(super::charset::Charset::of_collation);
+        match charset {
+            Some(charset) if charset.name() != "binary" => charset.decode_to_string(self.text).ok().map(Into::into),
+            _ => std::str::from_utf8(self.text).ok().map(Into::into),
+        }
     }
 
     /// The statement for reading its first words or for a message: what is no UTF-8 is replaced.
@@ -197,31 +209,31 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Looks for Q_CHARSET_CODE among the status variables. Each has a code and a length of its own, so the search ends at
-/// the first one whose length is unknown here; those that precede the character set have been fixed since 5.0.
-fn client_collation(mut status: Cursor<'_>) -> Result<Option<u16>, Error> {
+/// Looks for Q_SQL_MODE_CODE and Q_CHARSET_CODE among the status variables. Each has a code and a length of its own, so the
+/// search ends at the first one whose length is unknown here; those that precede the character set have been fixed since 5.0.
+fn session(mut status: Cursor<'_>) -> Result<(Option<u64>, Option<u16>), Error> {
     let what = "query event's status variables";
+    let mut sql_mode = None;
     while !status.is_empty() {
         match status.u8(what)? {
             // Flags2, auto increment.
             0 | 3 => drop(status.take(4, what)?),
-            // SQL mode.
-            1 => drop(status.take(8, what)?),
+            1 => sql_mode = Some(status.u64(what)?),
             // Catalog, with a final zero.
             2 => {
                 let length = usize::from(status.u8(what)?);
                 status.take(length + 1, what)?;
             }
-            4 => return status.u16(what).map(Some),
+            4 => return Ok((sql_mode, Some(status.u16(what)?))),
             // Time zone, catalog.
             5 | 6 => {
                 let length = usize::from(status.u8(what)?);
                 status.take(length, what)?;
             }
-            _ => return Ok(None),
+            _ => break,
         }
     }
-    Ok(None)
+    Ok((sql_mode, None))
 }
 
 /// The end of the first phase of an XA transaction.

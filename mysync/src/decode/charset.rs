@@ -8,6 +8,9 @@ use super::charset_single::{self as single, Half, NONE};
 use super::error::{Error, Reason};
 use super::write;
 
+/// Ids of collations are lower than this plus one in all versions so far.
+const COLLATION_ID_MAX: u16 = 323;
+
 /// A character set of MySQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Charset {
@@ -126,6 +129,37 @@ impl Charset {
                 name: "unknown",
                 kind: Kind::Unknown { collation },
             },
+        }
+    }
+
+    /// A collation of the character set of this name, its id; any of them will do for decoding.
+    #[must_use]
+    pub fn collation_of_name(name: &str) -> Option<u16> {
+        let name = match name {
+            "utf8" => "utf8mb3",
+            other => other,
+        };
+        (1..=COLLATION_ID_MAX).find(|&id| {
+            let charset = Self::of_collation(id);
+            charset.name == name && !matches!(charset.kind, Kind::Unknown { .. })
+        })
+    }
+
+    /// The character set of this name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Charset> {
+        Self::collation_of_name(name).map(Self::of_collation)
+    }
+
+    /// Bytes of its longest character, which MySQL multiplies the length of a CHAR or VARCHAR with; none if it is unknown.
+    #[must_use]
+    pub fn character_bytes_max(&self) -> Option<u32> {
+        match self.name {
+            "utf8mb4" | "utf16" | "utf16le" | "utf32" | "gb18030" => Some(4),
+            "utf8mb3" | "ujis" | "eucjpms" => Some(3),
+            "ucs2" | "big5" | "cp932" | "euckr" | "gb2312" | "gbk" | "sjis" => Some(2),
+            "unknown" => None,
+            _ => Some(1),
         }
     }
 

@@ -2,12 +2,13 @@
 
 mod decide;
 mod marks;
+mod statements;
 
 use super::heartbeat::Heartbeat;
 use super::prepared::Prepared;
-use super::tracker::{Meaning, Target, Tracker};
+use super::tracker::{Ddl, Meaning, Target, Tracker};
 use super::transaction::Transaction;
-use super::{Options, Summary, policy};
+use super::{Options, Summary};
 use crate::checkpoint::Checkpoint;
 use crate::config::Start;
 use crate::decode::{Body, Event, Format, RowsEvent, TableMap, TableMapEvent};
@@ -21,6 +22,7 @@ use crate::version::Version;
 use decide::Decided;
 use futures::FutureExt;
 use marks::begin_of;
+use statements::Statements;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
@@ -80,6 +82,9 @@ struct Progress {
     row: u32,
     prepared: Prepared,
     prepared_topic: Option<TopicId>,
+    /// A statement that was met and not acted upon yet.
+    ddl: Option<Box<Ddl>>,
+    statements: Statements,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -132,6 +137,8 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
         } else {
             None
         };
+        let context = Context { filter, keys, options };
+        let statements = Statements::open(source, queue, &mut publisher, &context, &checkpoint.position).await?;
         source.start(&checkpoint.position).await?;
         let position = &checkpoint.position;
         tracing::info!(
@@ -161,8 +168,9 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             row: 0,
             prepared: Prepared::restore(&checkpoint.prepared),
             prepared_topic: None,
+            ddl: None,
+            statements,
         };
-        let context = Context { filter, keys, options };
         let committed_at = Instant::now();
         Ok(Self {
             source,
@@ -183,6 +191,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
     pub(super) async fn run(&mut self) -> Result<()> {
         let begun = Instant::now();
         // A reader without a checkpoint sets one before anything else, so that a restart finds the same beginning.
+        self.send_schemas();
         self.commit().await?;
         tokio::select! {
             outcome = self.publisher.committed() => {
@@ -200,6 +209,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
                 self.beat().await?;
             }
             self.step().await?;
+            self.take_statement().await?;
         }
         self.finish().await?;
         self.summary.seconds += begun.elapsed().as_secs_f64();
@@ -390,10 +400,10 @@ impl Progress {
                 self.hold(event, context, publisher).await?;
             }
             (_, Meaning::Ddl(ddl)) => {
-                policy::allow(&ddl, context.filter, context.options.on_ddl)?;
                 if ddl.ends_transaction {
                     self.end_transaction(event.header.timestamp_seconds);
                 }
+                self.ddl = Some(ddl);
             }
             (Body::TableMap(table_map), _) => self.introduce(table_map, context, publisher).await?,
             (Body::Rows(rows), _) => self.encode(event, rows, publisher).await?,
@@ -426,8 +436,9 @@ impl Progress {
         {
             return Ok(());
         }
-        let map = event.table_map().map_err(refuse)?;
+        let mut map = event.table_map().map_err(refuse)?;
         let encoder = if context.filter.follows(&map.database, &map.table) {
+            self.statements.supply(&mut map)?;
             let (database, table) = (&map.database, &map.table);
             let form = &context.options.form;
             let topic = publisher.declare(form.topic(database, table)).await?;

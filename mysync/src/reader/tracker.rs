@@ -1,10 +1,10 @@
 //! Where the stream stands, and what each event means for it. No I/O, no rows: only places and transaction boundaries.
 
-use super::ddl::{self, Statement};
 use super::xa::{self, XaStatement, Xid};
 use crate::checkpoint::Position;
 use crate::decode::{Body, Event, Header, Query, XaPrepare};
 use crate::error::{Error, Result};
+use crate::schema::{EventEnd, Quoting, Statement, classify};
 use crate::source::gtid_set::GtidSet;
 use std::fmt::Write;
 
@@ -179,6 +179,11 @@ impl Tracker {
         (&self.file, self.file_number, self.offset)
     }
 
+    /// The end of the event at hand.
+    pub(super) fn event_end(&self) -> EventEnd {
+        (self.file_number, self.offset)
+    }
+
     /// Adds the place of the event at hand to an error.
     pub(super) fn locate(&self, error: Error) -> Error {
         error.detail(format!("at {}:{}", self.file, self.offset))
@@ -272,9 +277,12 @@ impl Tracker {
             // The common case by far, spared the look at the statement.
             return self.begin();
         }
-        let text = String::from_utf8_lossy(query.text);
+        let decoded = query.decoded_text();
+        let is_text = decoded.is_some();
+        let text = decoded.unwrap_or_else(|| query.text_lossy());
         let refuse = |what: &str, hint: &str| Error::definite(what).detail(shorten(&text)).hint(hint);
-        match ddl::classify(&text, query.schema) {
+        let quoting = Quoting::of(query.sql_mode.unwrap_or_default());
+        match classify(&text, query.schema, quoting) {
             Statement::Begin => self.begin(),
             Statement::Commit => self.commit(),
             Statement::Savepoint => Ok(Meaning::Nothing),
@@ -286,7 +294,10 @@ impl Tracker {
                 "rows were changed by a statement that is logged as text",
                 TEXT_HINT,
             )),
-            statement @ (Statement::Harmless | Statement::Unknown | Statement::ChangesRows(_)) => {
+            statement @ (Statement::Harmless | Statement::Unknown | Statement::Ddl(_)) => {
+                // Names that were lost on their way through a character set are no names.
+                let is_lost = !is_text && matches!(statement, Statement::Ddl(_));
+                let statement = if is_lost { Statement::Unknown } else { statement };
                 let ends_transaction = !self.in_transaction;
                 if ends_transaction {
                     self.end();

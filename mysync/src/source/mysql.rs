@@ -1,15 +1,18 @@
 //! The real source: a MySQL server, by mysql_async.
 
+mod cascades;
 mod history;
 mod settings;
 mod stream;
+mod tables;
 
-use super::Source;
 use super::gtid_set::GtidSet;
 use super::preflight::Check;
+use super::{Cascade, Facts, Source};
 use crate::checkpoint::Position;
 use crate::config::{self, Config};
 use crate::error::{Error, Result};
+use crate::schema::{TableName, TableSchema};
 use crate::tables::TableFilter;
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Opts, OptsBuilder, Row};
@@ -23,6 +26,7 @@ const ANSWER_SECONDS_MAX: u64 = 20;
 pub struct MySqlSource {
     config: config::Source,
     filter: TableFilter,
+    on_cascade: config::OnCascade,
     stream: Option<EventStream>,
 }
 
@@ -39,6 +43,7 @@ impl MySqlSource {
         Self {
             config: config.source.clone(),
             filter: TableFilter::new(config),
+            on_cascade: config.reader.on_cascade,
             stream: None,
         }
     }
@@ -123,6 +128,34 @@ impl Source for MySqlSource {
         let checks = settings::checks(self, &mut connection).await?;
         connection.disconnect().await.ok();
         Ok(checks)
+    }
+
+    async fn facts(&mut self) -> Result<Facts> {
+        let mut connection = self.connect().await?;
+        let facts = settings::facts(self, &mut connection).await?;
+        connection.disconnect().await.ok();
+        Ok(facts)
+    }
+
+    async fn tables(&mut self) -> Result<Vec<TableName>> {
+        let mut connection = self.connect().await?;
+        let tables = tables::followed(self, &mut connection).await?;
+        connection.disconnect().await.ok();
+        Ok(tables)
+    }
+
+    async fn describe(&mut self, tables: &[TableName]) -> Result<Vec<Option<TableSchema>>> {
+        let mut connection = self.connect().await?;
+        let described = tables::describe(self, &mut connection, tables).await?;
+        connection.disconnect().await.ok();
+        Ok(described)
+    }
+
+    async fn cascades(&mut self) -> Result<Vec<Cascade>> {
+        let mut connection = self.connect().await?;
+        let cascades = cascades::find(self, &mut connection).await?;
+        connection.disconnect().await.ok();
+        Ok(cascades)
     }
 
     async fn oldest(&mut self) -> Result<Position> {

@@ -7,8 +7,9 @@ use mysync::error::{Error, Result};
 use mysync::queue::kafka::{KafkaSubscriber, topic_name};
 use mysync::queue::{Batch, Publisher, Queue, Scan, Topic, TopicId};
 use mysync::reader::{self, Options};
-use mysync::source::Source;
+use mysync::schema::{TableName, TableSchema};
 use mysync::source::preflight::Check;
+use mysync::source::{Cascade, Facts, Source};
 use mysync::stop;
 use mysync::tables::TableFilter;
 use std::cell::RefCell;
@@ -118,6 +119,27 @@ fn position(offset: u64) -> Position {
 
 impl Source for RecordedSource {
     async fn preflight(&mut self) -> Result<Vec<Check>> {
+        Ok(Vec::new())
+    }
+
+    async fn facts(&mut self) -> Result<Facts> {
+        Ok(Facts {
+            names_columns: true,
+            names_charsets: true,
+            lower_case_names: false,
+            logs_cascades: true,
+        })
+    }
+
+    async fn tables(&mut self) -> Result<Vec<TableName>> {
+        Ok(Vec::new())
+    }
+
+    async fn describe(&mut self, tables: &[TableName]) -> Result<Vec<Option<TableSchema>>> {
+        Ok(vec![None; tables.len()])
+    }
+
+    async fn cascades(&mut self) -> Result<Vec<Cascade>> {
         Ok(Vec::new())
     }
 

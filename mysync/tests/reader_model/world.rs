@@ -5,8 +5,9 @@ use mysync::checkpoint::{Checkpoint, Position};
 use mysync::error::{Error, Result};
 use mysync::queue::kafka::KafkaSubscriber;
 use mysync::queue::{Batch, Publisher, Queue, Scan, StoredRecord, Topic, TopicId};
-use mysync::source::Source;
+use mysync::schema::{TableName, TableSchema};
 use mysync::source::preflight::Check;
+use mysync::source::{Cascade, Facts, Source};
 use mysync::version::Version;
 use std::cell::{Ref, RefCell};
 use std::collections::BTreeMap;
@@ -59,6 +60,27 @@ impl MemorySource {
 
 impl Source for MemorySource {
     async fn preflight(&mut self) -> Result<Vec<Check>> {
+        Ok(Vec::new())
+    }
+
+    async fn facts(&mut self) -> Result<Facts> {
+        Ok(Facts {
+            names_columns: true,
+            names_charsets: true,
+            lower_case_names: false,
+            logs_cascades: true,
+        })
+    }
+
+    async fn tables(&mut self) -> Result<Vec<TableName>> {
+        Ok(Vec::new())
+    }
+
+    async fn describe(&mut self, tables: &[TableName]) -> Result<Vec<Option<TableSchema>>> {
+        Ok(vec![None; tables.len()])
+    }
+
+    async fn cascades(&mut self) -> Result<Vec<Cascade>> {
         Ok(Vec::new())
     }
 

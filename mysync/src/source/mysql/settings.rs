@@ -1,7 +1,8 @@
 //! The server's settings that the reader depends on.
 
-use super::MySqlSource;
+use super::{MySqlSource, cascades};
 use crate::error::Result;
+use crate::source::Facts;
 use crate::source::preflight::Check;
 use mysql_async::{Conn, Row};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +13,8 @@ const RETENTION_SECONDS_MIN: u64 = 86_400;
 pub(super) async fn variables(source: &MySqlSource, connection: &mut Conn) -> Result<BTreeMap<String, String>> {
     let statement = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'server_id', 'gtid_mode', 'log_bin', \
                      'binlog_format', 'binlog_row_image', 'binlog_row_metadata', 'binlog_row_value_options', \
-                     'binlog_expire_logs_seconds')";
+                     'binlog_expire_logs_seconds', 'lower_case_table_names', \
+                     'innodb_native_foreign_keys')";
     let rows = source.rows(connection, statement).await?;
     let pair = |row: &Row| Some((row.get::<String, usize>(0)?, row.get::<String, usize>(1)?));
     Ok(rows.iter().filter_map(pair).collect())
@@ -49,11 +51,15 @@ pub(super) async fn checks(source: &MySqlSource, connection: &mut Conn) -> Resul
         equals("log_bin", "ON", "start mysqld with --log-bin"),
         equals("binlog_format", "ROW", "SET PERSIST binlog_format = ROW"),
         equals("binlog_row_image", "FULL", "SET PERSIST binlog_row_image = FULL"),
-        equals(
-            "binlog_row_metadata",
-            "FULL",
-            "SET PERSIST binlog_row_metadata = FULL (MySQL 8.0 and later)",
-        ),
+        // Without FULL metadata the columns come from the schema history.
+        Check {
+            name: "binlog_row_metadata",
+            expected: "FULL, MINIMAL, or none on old servers",
+            actual: actual("binlog_row_metadata"),
+            holds: true,
+            fix: "SET PERSIST binlog_row_metadata = FULL",
+            waivable: false,
+        },
         absent_or(
             "binlog_row_value_options",
             "",
@@ -77,8 +83,59 @@ pub(super) async fn checks(source: &MySqlSource, connection: &mut Conn) -> Resul
         },
         privileges(source, connection).await?,
     ];
+    checks.extend(name_case(
+        source,
+        variables.get("lower_case_table_names").map(String::as_str),
+    ));
     checks.extend(keyless_tables(source, connection).await?);
+    checks.extend(cascades::check(source, connection, facts_of(&variables)).await?);
     Ok(checks)
+}
+
+pub(super) async fn facts(source: &MySqlSource, connection: &mut Conn) -> Result<Facts> {
+    Ok(facts_of(&variables(source, connection).await?))
+}
+
+fn facts_of(variables: &BTreeMap<String, String>) -> Facts {
+    let is = |name: &str, expected: &str| {
+        variables
+            .get(name)
+            .is_some_and(|value| value.eq_ignore_ascii_case(expected))
+    };
+    Facts {
+        names_columns: is("binlog_row_metadata", "FULL"),
+        // Both came with the same extension of Table_maps.
+        names_charsets: variables.contains_key("binlog_row_metadata"),
+        lower_case_names: is("lower_case_table_names", "1"),
+        // Servers that know the setting can keep foreign keys themselves, and log what they do then; all others leave it to
+        // InnoDB, which does not.
+        logs_cascades: is("innodb_native_foreign_keys", "OFF"),
+    }
+}
+
+/// A server that keeps names in lower case has none that a pattern with a capital letter could match.
+fn name_case(source: &MySqlSource, setting: Option<&str>) -> Option<Check> {
+    let is_upper = |pattern: &&String| pattern.chars().any(char::is_uppercase);
+    let upper = source.config.tables.iter().find(is_upper);
+    match (setting, upper) {
+        (Some("1"), Some(pattern)) => Some(Check {
+            name: "source.tables",
+            expected: "lower case, since lower_case_table_names is 1",
+            actual: pattern.clone(),
+            holds: false,
+            fix: "write the patterns of source.tables in lower case, as the server keeps the names",
+            waivable: false,
+        }),
+        (Some("2"), _) => Some(Check {
+            name: "lower_case_table_names",
+            expected: "0 or 1",
+            actual: "2".into(),
+            holds: false,
+            fix: "follow a server on a file system that tells upper from lower case",
+            waivable: false,
+        }),
+        _ => None,
+    }
 }
 
 async fn privileges(source: &MySqlSource, connection: &mut Conn) -> Result<Check> {

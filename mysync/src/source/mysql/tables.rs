@@ -1,0 +1,113 @@
+//! What followed tables are now, by information_schema.
+
+use super::MySqlSource;
+use crate::error::{Error, Result};
+use crate::schema::{Column, SqlType, TableName, TableSchema, charset, charset_of_collation};
+use mysql_async::prelude::Queryable;
+use mysql_async::{Conn, Row};
+
+/// How long a table may be locked by others before the reader starts anew, seconds.
+const LOCK_SECONDS_MAX: u32 = 15;
+
+/// There is no such table, or no such database.
+const NO_TABLE: [u16; 2] = [1146, 1049];
+
+/// It is a view that is broken, or no table in another way.
+const NO_BASE_TABLE: u16 = 1347;
+
+pub(super) async fn followed(source: &MySqlSource, connection: &mut Conn) -> Result<Vec<TableName>> {
+    let statement = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_type = 'BASE TABLE' \
+                     AND table_schema NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')";
+    let rows = source.rows(connection, statement).await?;
+    let pair = |row: &Row| Some((row.get::<String, usize>(0)?, row.get::<String, usize>(1)?));
+    let names = rows.iter().filter_map(pair);
+    Ok(names
+        .filter(|(database, table)| source.filter.follows(database, table))
+        .collect())
+}
+
+pub(super) async fn describe(
+    source: &MySqlSource,
+    connection: &mut Conn,
+    tables: &[TableName],
+) -> Result<Vec<Option<TableSchema>>> {
+    let settings = format!("SET SESSION lock_wait_timeout = {LOCK_SECONDS_MAX}, SESSION sql_mode = ''");
+    source.rows(connection, &settings).await?;
+    let mut described = Vec::with_capacity(tables.len());
+    for name in tables {
+        described.push(describe_one(source, connection, name).await?);
+    }
+    Ok(described)
+}
+
+/// Locks the table against DDL, by a transaction that has opened it, and reads it. A statement that changes the table stands
+/// in the binlog before it lets go of its lock, so it has either been seen whole, or comes later in the binlog.
+async fn describe_one(source: &MySqlSource, connection: &mut Conn, name: &TableName) -> Result<Option<TableSchema>> {
+    source.rows(connection, "START TRANSACTION").await?;
+    let quoted = [&name.0, &name.1].map(|part| format!("`{}`", part.replace('`', "``")));
+    let lock = format!("SELECT 1 FROM {}.{} LIMIT 0", quoted[0], quoted[1]);
+    match connection.query_drop(&lock).await {
+        Ok(()) => {}
+        Err(mysql_async::Error::Server(error)) if NO_TABLE.contains(&error.code) || error.code == NO_BASE_TABLE => {
+            source.rows(connection, "COMMIT").await?;
+            return Ok(None);
+        }
+        Err(error) => return Err(source.sort(error, "cannot look at a table").detail(lock)),
+    }
+    let table = read(source, connection, name).await?;
+    source.rows(connection, "COMMIT").await?;
+    Ok(table)
+}
+
+async fn read(source: &MySqlSource, connection: &mut Conn, name: &TableName) -> Result<Option<TableSchema>> {
+    let [database, table] =
+        [&name.0, &name.1].map(|part| format!("'{}'", part.replace('\\', "\\\\").replace('\'', "''")));
+    // The names' collation may take two tables for one.
+    let within = format!(
+        "WHERE table_schema = {database} AND table_name = {table} AND CAST(table_schema AS BINARY) = CAST({database} AS BINARY) \
+         AND CAST(table_name AS BINARY) = CAST({table} AS BINARY)"
+    );
+    let statement = format!("SELECT table_collation FROM information_schema.tables {within}");
+    let rows = source.rows(connection, &statement).await?;
+    let Some(collation) = rows.first().map(|row| row.get::<Option<String>, usize>(0).flatten()) else {
+        return Ok(None);
+    };
+    let statement = format!(
+        "SELECT column_name, column_type, character_set_name, is_nullable FROM information_schema.columns {within} ORDER BY \
+         ordinal_position"
+    );
+    let rows = source.rows(connection, &statement).await?;
+    let columns = rows.iter().map(|row| column(name, row)).collect::<Result<_>>()?;
+    let statement = format!(
+        "SELECT column_name FROM information_schema.statistics {within} AND index_name = 'PRIMARY' ORDER BY seq_in_index"
+    );
+    let rows = source.rows(connection, &statement).await?;
+    Ok(Some(TableSchema {
+        columns,
+        primary_key: rows.iter().filter_map(|row| row.get::<String, usize>(0)).collect(),
+        charset: collation.as_deref().and_then(charset_of_collation),
+    }))
+}
+
+fn column(table: &TableName, row: &Row) -> Result<Column> {
+    let text = |index: usize| row.get::<Option<String>, usize>(index).flatten();
+    let (name, type_text) = (text(0).unwrap_or_default(), text(1).unwrap_or_default());
+    let refuse = |what: &str, value: &str| {
+        Error::definite(format!(
+            "{what} of a column is not known: {}.{}.{name}: {value}",
+            table.0, table.1
+        ))
+        .hint("leave the table out of source.tables, or use a version of mysync that knows it")
+    };
+    let charset = match text(2) {
+        Some(name) => Some(charset(&name).ok_or_else(|| refuse("the character set", &name))?),
+        None => None,
+    };
+    let sql_type = SqlType::of_text(&type_text).ok_or_else(|| refuse("the type", &type_text))?;
+    Ok(Column {
+        sql_type,
+        charset,
+        nullable: Some(text(3).is_some_and(|word| word == "YES")),
+        name,
+    })
+}
