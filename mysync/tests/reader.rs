@@ -195,7 +195,7 @@ async fn a_table_without_a_key_is_refused_unless_one_is_configured() {
 async fn unsafe_settings_are_refused_with_the_fix() {
     let lab = Lab::builder()
         .mysql("8.0")
-        .mysql_option("binlog_row_metadata=MINIMAL")
+        .mysql_option("binlog_row_image=MINIMAL")
         .brokers(1)
         .start()
         .await
@@ -208,7 +208,7 @@ async fn unsafe_settings_are_refused_with_the_fix() {
         error
             .detail
             .unwrap()
-            .contains("fix: SET PERSIST binlog_row_metadata = FULL")
+            .contains("fix: SET PERSIST binlog_row_image = FULL")
     );
     let checks = KafkaQueue::new(&strict).preflight().await.unwrap();
     let error = preflight::require(&checks, false).unwrap_err();
