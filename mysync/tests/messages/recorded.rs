@@ -65,11 +65,13 @@ impl Published {
     }
 }
 
-/// All that the reader publishes of the recorded events.
+/// All that the reader publishes of the recorded events for consumers.
 pub fn published(config: &Config) -> Vec<Published> {
     let queue = MemoryQueue::default();
     run(config, &queue, None).unwrap();
-    queue.committed()
+    let mut records = queue.committed();
+    records.retain(|record| record.topic != format!("{PREFIX}.__ddl"));
+    records
 }
 
 /// Runs the reader until it has caught up or, on an idle source, for so long.
