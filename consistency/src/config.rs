@@ -17,6 +17,7 @@ use serde::de::IgnoredAny;
 
 use crate::error::Error;
 use crate::mask::ColumnRules;
+use crate::mysql::tls::Tls;
 use crate::pattern::{ColumnPattern, Pattern};
 use crate::store::redis::KeyTemplate;
 
@@ -44,6 +45,8 @@ pub struct Source {
     pub user: String,
     /// The account's password.
     pub password: Secret,
+    /// How the connection is encrypted; not at all without the section.
+    pub tls: Option<Tls>,
     /// Which tables are replicated.
     pub tables: Vec<Pattern>,
     /// Which of those are not.
@@ -180,6 +183,7 @@ struct SourceText {
     password: Option<SecretText>,
     password_env: Option<String>,
     password_file: Option<String>,
+    tls: Option<Tls>,
     tables: Vec<String>,
     #[serde(default)]
     tables_exclude: Vec<String>,
@@ -283,6 +287,7 @@ impl Reading<'_> {
                 section.password_env,
                 section.password_file,
             )?,
+            tls: section.tls,
             tables,
             tables_exclude,
             keys: section.keys,

@@ -8,6 +8,7 @@
 //! channel. Rows that change meanwhile look different to the store and are asked again by key.
 
 pub mod schema;
+pub mod tls;
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -21,6 +22,7 @@ use crate::canonical::{Kind, canonical, literal};
 use crate::config::Source;
 use crate::error::Error;
 use crate::table::{Column, Key, Row, Table};
+use tls::Tls;
 
 /// Rows of a batch at most.
 const BATCH_ROWS_MAX: usize = 1000;
@@ -47,7 +49,9 @@ pub enum Projection {
 
 /// Opens a session with everything pinned that the text of a value depends on.
 pub async fn connect(source: &Source) -> Result<Conn, Error> {
+    let tls = source.tls.as_ref().map(Tls::options).transpose()?.flatten();
     let options: Opts = OptsBuilder::default()
+        .ssl_opts(tls)
         .ip_or_hostname(source.server.host.clone())
         .tcp_port(source.server.port)
         .user(Some(source.user.clone()))
@@ -64,7 +68,7 @@ pub async fn connect(source: &Source) -> Result<Conn, Error> {
         Error::failed(
             "cannot open a MySQL session",
             format!("{} as `{}`: {error}", source.server, source.user),
-            "start the server, or correct servers, user and password in [source]",
+            "start the server, or correct servers, user and password in [source], and section [source.tls]",
         )
     })
 }
