@@ -13,6 +13,8 @@ mod columns;
 mod debezium;
 #[path = "messages/every_type.rs"]
 mod every_type;
+#[path = "messages/random.rs"]
+mod random;
 #[path = "messages/recorded.rs"]
 mod recorded;
 #[path = "messages/records.rs"]

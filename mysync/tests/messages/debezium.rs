@@ -2,6 +2,9 @@
 //! marks in both JSON forms, and in the strict one the same values, but for the list below.
 
 use super::recorded::{Published, config, published};
+use super::schema::parsed;
+use mysync::writer::Parser;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 const RECORDED: &str = include_str!("../messages_data/debezium.jsonl");
@@ -183,4 +186,36 @@ fn without_the_options_there_are_no_marks_and_no_statements() {
         assert!(record["value"]["transaction"].is_null());
         assert!(record["value"]["source"]["query"].is_null());
     }
+}
+
+#[test]
+fn writers_read_debeziums_own_records() {
+    let changes = RECORDED
+        .lines()
+        .filter(|line| !line.contains("\"topic\":\"dbz.transaction\""));
+    let (mut parser, mut rows, mut deletes) = (Parser::new("dbz"), 0, 0);
+    for line in changes {
+        #[derive(serde::Deserialize)]
+        struct Line<'a> {
+            topic: String,
+            #[serde(borrow)]
+            key: &'a RawValue,
+            #[serde(borrow)]
+            value: &'a RawValue,
+        }
+        let line: Line<'_> = serde_json::from_str(line).unwrap();
+        let record = Published {
+            key: line.key.get().into(),
+            value: (line.value.get() != "null").then(|| line.value.get().into()),
+            header: None,
+            version: 0,
+            table: None,
+            topic: line.topic,
+        };
+        let change = parsed(&mut parser, &record);
+        assert!(record.topic.ends_with(&format!("t.{}", change.table.table)));
+        let counted = if change.row.is_some() { &mut rows } else { &mut deletes };
+        *counted += 1;
+    }
+    assert!(rows > 20 && deletes > 10, "{rows} {deletes}");
 }

@@ -15,7 +15,7 @@ use std::fmt::Write;
 const TABLES: &[&str] = &["one", "hidden", "place", "every", "nn", "more", "shapes", "vec"];
 
 /// Encodes one change as a record and gives its value.
-fn encode(form: &Form, map: &TableMap, change: &RowChange<'_>) -> Vec<u8> {
+pub fn encode(form: &Form, map: &TableMap, change: &RowChange<'_>) -> Vec<u8> {
     let place = EventPlace {
         timestamp_s: 1_790_000_000,
         commit_us: 0,
