@@ -7,12 +7,20 @@ use chaos::drill::{Drill, Phases};
 use chaos::history::History;
 use chaos::rig::{Rig, Setup};
 use chaos::verdict::Verdict;
+use mysync::queue::kafka::KafkaQueue;
+use mysync::reader;
+use mysync::source::mysql::MySqlSource;
+use mysync::tables::TableFilter;
+use mysync::writer;
 use redis::AsyncCommands;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 const STATEMENTS: &str = include_str!("every_type.sql");
 const SEED: u64 = 1;
+
+/// All columns but the key, `id`.
+const MASKS: &str = "[mask]\nsalt = \"pepper\"\nhash = [\"types.wide.???*\"]\ntext = { \"types.*.size\" = \"***\" }\n";
 
 /// Bytes of the value of `blob_long` in row 4, and of its base64 text.
 const BLOB_BYTES: usize = 16 << 20;
@@ -96,6 +104,7 @@ async fn values_of_every_type_arrive_exactly() {
     rig.converge().await.unwrap();
     let rows = rows_of_wide(&rig).await;
     let keys = keys(&rig).await;
+    hidden_columns_arrive_hidden(&rig).await;
     rig.tear_down(None).await.unwrap();
 
     let convergence = History::read(&folder).unwrap().convergence.unwrap();
@@ -121,6 +130,52 @@ async fn values_of_every_type_arrive_exactly() {
     ] {
         assert!(keys.contains(&key.to_owned()), "{key} is not among {keys:?}");
     }
+}
+
+/// The same rows once more, under another prefix, in the compact form and one topic, with columns hashed and left out: the
+/// checker, which computes the hashes from what MySQL prints, finds every row equal.
+async fn hidden_columns_arrive_hidden(rig: &Rig) {
+    let text = rig
+        .lab
+        .config_toml("hidden", &["types.*"])
+        .replace("server_id = ", "server_id = 1")
+        .replace("[source]\n", "[source]\ncolumns_exclude = [\"types.*.NO?E\"]\n")
+        .replace(
+            "[writer.redis]\n",
+            "[writer.redis]\nkey = \"hidden|{db}:{table}:{pk}\"\n",
+        );
+    let text = format!("{text}\n[messages]\nformat = \"protobuf\"\ntopics = \"one\"\n{MASKS}");
+    let config = mysync::config::parse(&text, "hidden.toml").unwrap();
+    let (mut source, queue) = (MySqlSource::new(&config), KafkaQueue::new(&config));
+    let (filter, options) = (TableFilter::new(&config), reader::Options::new(&config, true));
+    let (_sender, stop) = mysync::stop::channel();
+    let read = reader::run(&mut source, &queue, &filter, &config.source.keys, &options, stop);
+    assert!(read.await.unwrap().changes > 10);
+    writer::run_redis(&config, true, std::future::pending()).await.unwrap();
+
+    let config = consistency::Config::parse(&text, "hidden.toml").unwrap();
+    let options = consistency::Options {
+        fence: false,
+        ..consistency::Options::default()
+    };
+    let report = consistency::check(&config, &options, &consistency::Silent)
+        .await
+        .unwrap();
+    assert_eq!(report.verdict, consistency::Verdict::Consistent, "{report:#?}");
+    assert!(report.not_compared.is_empty());
+    let mut connection = rig.lab.redis().unwrap().connect().await.unwrap();
+    let row: HashMap<String, String> = connection.hgetall("hidden|types:wide:2").await.unwrap();
+    assert_eq!(row["size"], "***");
+    // printf %s 18446744073709551615 | openssl dgst -sha256 -hmac pepper
+    assert_eq!(
+        row["big_unsigned"],
+        "fea6139d90a6d27fdd21fe2700b740fbbd794c8742d779335b59487c0b9e183c"
+    );
+    let row: HashMap<String, String> = connection.hgetall("hidden|types:pair:1:x%3Ay").await.unwrap();
+    assert_eq!(
+        row.into_keys().collect::<BTreeSet<_>>(),
+        ["code", "number"].map(str::to_owned).into()
+    );
 }
 
 fn drill() -> Drill {
