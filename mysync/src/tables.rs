@@ -89,23 +89,25 @@ impl Pattern {
 impl Part {
     fn matches(&self, name: &str) -> bool {
         match self.ignores_case {
-            true => matches(self.text.as_bytes(), name.to_lowercase().as_bytes()),
-            false => matches(self.text.as_bytes(), name.as_bytes()),
+            true => matches(&self.text, &name.to_lowercase()),
+            false => matches(&self.text, name),
         }
     }
 }
 
-/// `*` matches any run of bytes, `?` one byte, everything else itself. Linear in practice: only the last `*` is retried.
-fn matches(pattern: &[u8], text: &[u8]) -> bool {
+/// `*` matches any run of characters, `?` one character, everything else itself. Linear in practice: only the last `*` is
+/// retried.
+fn matches(pattern: &str, text: &str) -> bool {
+    let [pattern, text] = [pattern, text].map(|text| text.chars().collect::<Vec<char>>());
     let (mut at, mut position) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     while position < text.len() {
         match pattern.get(at) {
-            Some(b'*') => {
+            Some('*') => {
                 retry = Some((at + 1, position));
                 at += 1;
             }
-            Some(&byte) if byte == b'?' || byte == text[position] => {
+            Some(&character) if character == '?' || character == text[position] => {
                 at += 1;
                 position += 1;
             }
@@ -118,7 +120,7 @@ fn matches(pattern: &[u8], text: &[u8]) -> bool {
             },
         }
     }
-    pattern[at..].iter().all(|&byte| byte == b'*')
+    pattern[at..].iter().all(|&character| character == '*')
 }
 
 #[cfg(test)]
@@ -134,15 +136,12 @@ mod tests {
             ("b?nk.acc*t", "bank.account", true),
             ("bank.account", "bank.account", true),
             ("bank.account", "bank.account2", false),
+            ("gr??e", "größe", true),
             ("*", "", true),
             ("a*b*c", "a.xx.b.yy.b.c", true),
             ("a*b*c", "a.xx.b.yy.b", false),
         ] {
-            assert_eq!(
-                matches(pattern.as_bytes(), text.as_bytes()),
-                expected,
-                "{pattern} {text}"
-            );
+            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
         }
     }
 
