@@ -20,7 +20,7 @@ impl GtidSet {
             && known_uuid == uuid
             && known_tag == tag
             && let Some(last) = intervals.last_mut()
-            && last.1 + 1 == number
+            && last.1.checked_add(1) == Some(number)
         {
             last.1 = number;
             return;

@@ -1,0 +1,8 @@
+//! libFuzzer: the decoder.
+
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::decoder(data));

@@ -1,0 +1,8 @@
+//! libFuzzer: sets of GTIDs.
+
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::gtid(data));
