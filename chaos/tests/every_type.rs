@@ -151,7 +151,9 @@ async fn hidden_columns_arrive_hidden(rig: &Rig) {
     let (_sender, stop) = mysync::stop::channel();
     let read = reader::run(&mut source, &queue, &filter, &config.source.keys, &options, stop);
     assert!(read.await.unwrap().changes > 10);
-    writer::run_redis(&config, true, std::future::pending()).await.unwrap();
+    writer::run_redis(&config, true, std::sync::Arc::default(), std::future::pending())
+        .await
+        .unwrap();
 
     let config = consistency::Config::parse(&text, "hidden.toml").unwrap();
     let options = consistency::Options {

@@ -3,9 +3,10 @@
 mod config;
 mod reader;
 mod sibling;
+mod status;
 mod writer;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use mysync::error::Error;
 use mysync::stop::{Stop, channel};
 use std::io::IsTerminal;
@@ -16,6 +17,9 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 #[command(name = "mysync", version, after_help = EXAMPLES)]
 struct Cli {
+    /// Form of the log on standard error
+    #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORM")]
+    log_format: LogFormat,
     #[command(subcommand)]
     command: Command,
 }
@@ -25,11 +29,23 @@ const EXAMPLES: &str = "Examples:
   mysync config check                    is it right, and are all servers there?
   mysync reader                          follow MySQL's binlog, publish to Kafka
   mysync writer redis                    apply the changes to Redis
+  mysync status                          how reader and writer are, and how far behind
   mysync check                           compare MySQL with Redis, row by row
   mysync lab up                          servers in containers, to play with
   mysync drill run kill-partition-leader kill a broker under load, and prove that nothing is lost
 
-Exit codes: 0 done or consistent, 1 inconsistent, 2 unknown, 3 wrong arguments or configuration, 4 stopped by an error";
+The filter of the log is in MYSYNC_LOG: warn, debug, mysync::reader=debug
+
+Exit codes: 0 done, healthy or consistent, 1 inconsistent or not healthy, 2 unknown, 3 wrong arguments or configuration, 4 stopped by an error";
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// Lines for people
+    Text,
+    /// One JSON object a line
+    Json,
+}
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -41,6 +57,8 @@ enum Command {
         #[command(subcommand)]
         target: WriterTarget,
     },
+    /// Ask a running reader and writer how they are
+    Status(status::Arguments),
     /// Show a commented configuration, or check one
     Config {
         #[command(subcommand)]
@@ -75,6 +93,9 @@ pub(crate) struct Run {
     /// Print the figures as one line of JSON
     #[arg(long)]
     pub(crate) json: bool,
+    /// Serve /metrics, /health and /status here, in place of the configuration's address
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) metrics: Option<String>,
 }
 
 /// Parses the arguments and runs the command.
@@ -86,19 +107,20 @@ pub(crate) fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { 3 } else { 0 });
         }
     };
-    log();
+    log(cli.log_format);
     let done = match cli.command {
         Command::Reader(run) => on_runtime(reader::run(run)),
         Command::Writer {
             target: WriterTarget::Redis(run),
         } => on_runtime(writer::redis(run)),
+        Command::Status(arguments) => on_runtime(status::run(arguments)),
         Command::Config { action } => on_runtime(config::run(action)),
         Command::Check(arguments) => sibling::run("mysync-check", &arguments),
         Command::Drill(arguments) => sibling::run("mysync-drill", &arguments),
         Command::Lab(arguments) => sibling::run("mysync-lab", &arguments),
     };
     done.unwrap_or_else(|error| {
-        say_error(&error);
+        say_error(&error, cli.log_format);
         error.exit_code()
     })
 }
@@ -113,15 +135,23 @@ fn on_runtime(command: impl Future<Output = Result<ExitCode, Error>>) -> Result<
 }
 
 /// Structured lines on standard error; `MYSYNC_LOG` takes tracing's filter syntax.
-fn log() {
+fn log(format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("MYSYNC_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("mysync=info,warn"));
-    tracing_subscriber::fmt()
+    let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
+        .with_ansi(format == LogFormat::Text && std::io::stderr().is_terminal())
+        .with_target(false);
+    match format {
+        LogFormat::Text => lines.init(),
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .init(),
+    }
 }
 
 /// Ctrl-C and SIGTERM ask the command to end in good order.
@@ -140,9 +170,13 @@ pub(crate) fn stop_on_signal() -> Stop {
     stop
 }
 
-#[allow(clippy::print_stderr)] // The last word of a command that failed.
-fn say_error(error: &Error) {
-    eprintln!("error: {error}");
+/// The last word of a command that failed.
+#[allow(clippy::print_stderr)]
+fn say_error(error: &Error, format: LogFormat) {
+    match format {
+        LogFormat::Text => eprintln!("error: {error}"),
+        LogFormat::Json => tracing::error!(detail = error.detail, hint = error.hint, "{}", error.what),
+    }
 }
 
 /// Prints figures, for people or as JSON.

@@ -4,12 +4,15 @@
 //! and what is expected. Secrets are a type of their own that prints as `***`; they come from the file, from an
 //! environment variable (`password_env`) or from a file (`password_file`).
 
+mod connections;
 mod load;
+mod load_connections;
 mod messages;
 mod secret;
 mod template;
 
-pub use load::{load, parse};
+pub use connections::{Metrics, Sasl, SaslMechanism, Tls, TlsMode};
+pub use load::{load, load_metrics, parse};
 pub use messages::{Format, Mask, Messages, Topics};
 pub use secret::Secret;
 pub use template::TEMPLATE;
@@ -37,6 +40,9 @@ pub struct Config {
     /// One section a target.
     #[serde(default)]
     pub writer: Writer,
+    /// Where metrics are served.
+    #[serde(default)]
+    pub metrics: Metrics,
     /// How `mysync-check` compares. The checker has its own reading of this section; it stands here so that a wrong key is
     /// found by `mysync config check` too.
     #[serde(default)]
@@ -60,6 +66,11 @@ pub struct Source {
     pub password_file: Option<String>,
     /// Replication id of the reader, unique in the replication topology.
     pub server_id: u32,
+    /// How often the reader advances its row of `__db_mysync.t_binlog_record`, by which its lag is measured; 0 for never.
+    #[serde(default = "default_heartbeat_interval_ms")]
+    pub heartbeat_interval_ms: u64,
+    /// How the connection is encrypted.
+    pub tls: Option<Tls>,
     /// Patterns `<database>.<table>` of the tables that are followed, `*` and `?` match.
     pub tables: Vec<String>,
     /// Patterns of tables that are not followed, though `tables` names them.
@@ -96,6 +107,10 @@ pub struct Kafka {
     /// Compression of the producer's batches.
     #[serde(default)]
     pub compression: Compression,
+    /// How the connections are encrypted.
+    pub tls: Option<Tls>,
+    /// How to log in.
+    pub sasl: Option<Sasl>,
 }
 
 /// Compression of the producer's batches.
@@ -275,6 +290,9 @@ impl Default for Check {
     }
 }
 
+fn default_heartbeat_interval_ms() -> u64 {
+    1_000
+}
 fn default_partitions() -> i32 {
     3
 }

@@ -78,6 +78,12 @@ impl Error {
         self.kind == Kind::Transient
     }
 
+    /// The whole error in one line, for logs and the status.
+    #[must_use]
+    pub fn one_line(&self) -> String {
+        self.to_string().replace("\n  ", "; ").replace('\n', " ")
+    }
+
     /// 3 for a wrong configuration, 4 for anything else that stopped the work.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {

@@ -9,6 +9,8 @@
 //! 5. [`queue`] carries them through Kafka,
 //! 6. [`writer`] applies them in order to a [`target`].
 //!
+//! [`metrics`] tells the outside how they are.
+//!
 //! The reader and the writer are written against three traits, [`source::Source`], [`queue::Queue`] and [`target::Target`].
 
 pub mod checkpoint;
@@ -16,6 +18,7 @@ pub mod config;
 pub mod decode;
 pub mod encode;
 pub mod error;
+pub mod metrics;
 pub mod queue;
 pub mod reader;
 pub mod schema;

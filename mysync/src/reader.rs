@@ -21,22 +21,28 @@
 //! that changes rows without row events, stops the reader.
 
 mod heartbeat;
+mod patience;
 mod prepared;
 mod session;
 mod survey;
 mod tracker;
 mod transaction;
+mod watch;
 mod xa;
+
+pub use patience::until_answered;
 
 use crate::config::{Config, OnCascade, OnDdl, Start};
 use crate::encode::Form;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::metrics::ReaderMetrics;
 use crate::queue::Queue;
 use crate::source::Source;
 use crate::stop::Stop;
 use crate::usage;
 use session::Session;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Waits between attempts after transient errors: doubled from the first to the last.
@@ -62,6 +68,10 @@ pub struct Options {
     pub until_caught_up: bool,
     /// Differs where changes would be numbered or routed otherwise ([`crate::checkpoint::Checkpoint::numbering`]).
     pub numbering: u64,
+    /// The reader's name in its heartbeat row.
+    pub heartbeat_name: String,
+    /// What is counted; shared with who serves it.
+    pub metrics: Arc<ReaderMetrics>,
 }
 
 impl Options {
@@ -77,6 +87,8 @@ impl Options {
             on_cascade: config.reader.on_cascade,
             until_caught_up,
             numbering: numbering(config),
+            heartbeat_name: crate::source::mysql::heartbeat::name(config),
+            metrics: Arc::default(),
         }
     }
 }
@@ -164,8 +176,9 @@ pub async fn run<S: Source, Q: Queue>(
                 if summary.changes > changes_before {
                     backoff = BACKOFF_FIRST;
                 }
-                tracing::warn!(retry_in_ms = backoff.as_millis(), "{}", one_line(&error));
+                tracing::warn!(retry_in_ms = backoff.as_millis() as u64, "{}", error.one_line());
                 summary.resumptions += 1;
+                options.metrics.resumed(&error);
             }
             Err(error) => return Err(error),
         }
@@ -180,8 +193,4 @@ pub async fn run<S: Source, Q: Queue>(
     summary.cpu_seconds = usage::cpu_seconds();
     summary.resident_mb_max = usage::resident_mb_max();
     Ok(summary)
-}
-
-fn one_line(error: &Error) -> String {
-    error.to_string().replace("\n  ", "; ")
 }

@@ -8,6 +8,9 @@ pub const INTERNAL_DATABASE: &str = "__db_mysync";
 /// The table by which the checker marks a point in the stream.
 pub const FENCE_TABLE: &str = "t_fence";
 
+/// The table with the heartbeat row of each reader: read by the reader itself, published by nobody.
+pub const HEARTBEAT_TABLE: &str = "t_binlog_record";
+
 /// The patterns of a configuration.
 #[derive(Debug, Clone)]
 pub struct TableFilter {

@@ -23,10 +23,20 @@ pub fn cpu_seconds() -> f64 {
 /// Peak resident memory, MB; 0 where the kernel does not tell.
 #[must_use]
 pub fn resident_mb_max() -> u64 {
+    status_kilobytes("VmHWM:") / 1024
+}
+
+/// Resident memory now, bytes; 0 where the kernel does not tell.
+#[must_use]
+pub fn resident_bytes() -> u64 {
+    status_kilobytes("VmRSS:") * 1024
+}
+
+fn status_kilobytes(name: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok())
-        .map_or(0, |kilobytes| kilobytes / 1024)
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -34,6 +44,7 @@ mod tests {
     #[test]
     fn a_process_has_used_something() {
         assert!(super::resident_mb_max() > 0);
+        assert!(super::resident_bytes() > 0);
         assert!(super::cpu_seconds() >= 0.0);
     }
 }

@@ -45,8 +45,10 @@ pub use summary::Summary;
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::metrics::WriterMetrics;
 use crate::queue::kafka::KafkaQueue;
 use crate::target::redis::RedisTarget;
+use std::sync::Arc;
 
 /// Bytes of records that wait to be applied, and as many that are on their way to the target.
 pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -60,10 +62,17 @@ pub struct Options {
     pub batch_changes_max: usize,
     /// Stop when everything that was there at the start has been applied.
     pub until_caught_up: bool,
+    /// What is counted; shared with who serves it.
+    pub metrics: Arc<WriterMetrics>,
 }
 
 /// Runs the writer for Redis until `stop` is done, or everything is applied.
-pub async fn run_redis(config: &Config, until_caught_up: bool, stop: impl Future<Output = ()>) -> Result<Summary> {
+pub async fn run_redis(
+    config: &Config,
+    until_caught_up: bool,
+    metrics: Arc<WriterMetrics>,
+    stop: impl Future<Output = ()>,
+) -> Result<Summary> {
     let redis = config.writer.redis.as_ref().ok_or_else(|| {
         Error::configuration("the configuration has no section [writer.redis]")
             .hint("add it: mysync config template shows its keys")
@@ -72,6 +81,7 @@ pub async fn run_redis(config: &Config, until_caught_up: bool, stop: impl Future
         prefix: config.kafka.prefix.clone(),
         batch_changes_max: redis.batch_changes_max,
         until_caught_up,
+        metrics,
     };
     let target = RedisTarget::new(redis, &config.kafka.prefix)?;
     run(&KafkaQueue::new(config), target, &options, stop).await

@@ -59,7 +59,9 @@ async fn pass_on(config: &Config) {
     reader::run(&mut source, &queue, &filter, keys, &options, stop)
         .await
         .unwrap();
-    writer::run_redis(config, true, std::future::pending()).await.unwrap();
+    writer::run_redis(config, true, std::sync::Arc::default(), std::future::pending())
+        .await
+        .unwrap();
 }
 
 /// What stands in Redis under a prefix, without it: of a hash the fields, of a string the text.

@@ -31,6 +31,8 @@ fn options(config: &Config) -> Options {
         on_cascade: OnCascade::Refuse,
         until_caught_up: true,
         numbering: 1,
+        heartbeat_name: "p.default".into(),
+        metrics: std::sync::Arc::default(),
     }
 }
 

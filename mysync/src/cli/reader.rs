@@ -1,25 +1,42 @@
 //! `mysync reader`.
 
 use super::{Run, say_figures, stop_on_signal};
-use mysync::config;
 use mysync::error::Result;
 use mysync::queue::kafka::KafkaQueue;
-use mysync::reader::{self, Options};
-use mysync::source::mysql::MySqlSource;
+use mysync::reader::{self, Options, Summary};
+use mysync::source::mysql::{MySqlSource, heartbeat};
 use mysync::source::{Source, preflight};
 use mysync::tables::TableFilter;
+use mysync::{config, metrics};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 pub(super) async fn run(arguments: Run) -> Result<ExitCode> {
     let config = config::load(&arguments.config)?;
-    let stop = stop_on_signal();
+    let mut stop = stop_on_signal();
     let mut source = MySqlSource::new(&config);
     let queue = KafkaQueue::new(&config);
-    let mut checks = source.preflight().await?;
-    checks.extend(queue.preflight().await?);
-    preflight::require(&checks, config.reader.allow_unsafe)?;
-    let filter = TableFilter::new(&config);
     let options = Options::new(&config, arguments.until_caught_up);
+    options.metrics.set_server(source.address());
+    // Before anything that may have to wait, so that /health says what is waited for.
+    if let Some(address) = arguments.metrics.as_ref().or(config.metrics.listen.as_ref()) {
+        metrics::serve(address, options.metrics.clone()).await?;
+    }
+    let asked = reader::until_answered(&options.metrics, &mut stop, async || {
+        let mut checks = source.preflight().await?;
+        checks.extend(queue.preflight().await?);
+        Ok(checks)
+    });
+    let Some(checks) = asked.await? else {
+        say_figures(&Summary::default(), arguments.json);
+        return Ok(ExitCode::SUCCESS);
+    };
+    preflight::require(&checks, config.reader.allow_unsafe)?;
+    options.metrics.condition.allow_unsafe(preflight::failed(&checks));
+    if !arguments.until_caught_up {
+        tokio::spawn(heartbeat::run(config.clone(), Arc::clone(&options.metrics)));
+    }
+    let filter = TableFilter::new(&config);
     let summary = reader::run(&mut source, &queue, &filter, &config.source.keys, &options, stop).await?;
     say_figures(&summary, arguments.json);
     Ok(ExitCode::SUCCESS)

@@ -2,13 +2,20 @@
 
 use super::{Run, say_figures, stop_on_signal};
 use mysync::error::Result;
+use mysync::metrics::{self, WriterMetrics};
 use mysync::{config, writer};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 pub(super) async fn redis(arguments: Run) -> Result<ExitCode> {
     let config = config::load(&arguments.config)?;
     let mut stop = stop_on_signal();
-    let summary = writer::run_redis(&config, arguments.until_caught_up, stop.stopped()).await?;
+    let metrics = Arc::new(WriterMetrics::default());
+    if let Some(address) = arguments.metrics.as_ref().or(config.metrics.listen_writer.as_ref()) {
+        metrics.set_served();
+        metrics::serve(address, metrics.clone()).await?;
+    }
+    let summary = writer::run_redis(&config, arguments.until_caught_up, metrics, stop.stopped()).await?;
     say_figures(&summary, arguments.json);
     Ok(ExitCode::SUCCESS)
 }

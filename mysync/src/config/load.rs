@@ -1,6 +1,6 @@
 //! From the file's text to a [`Config`], or to an error that says file, line, key, what is wrong and what is expected.
 
-use super::{Config, Secret, messages};
+use super::{Config, Metrics, Secret, messages};
 use crate::error::{Error, Result};
 use std::path::Path;
 
@@ -9,13 +9,25 @@ const PREFIX_LENGTH_MAX: usize = 249 - 2 * 64 - 2;
 
 /// Reads, parses and checks the file.
 pub fn load(path: &Path) -> Result<Config> {
+    let (text, name) = read(path)?;
+    parse(&text, &name)
+}
+
+/// Reads only where metrics are served: who asks there needs neither the secrets nor what they are read from.
+pub fn load_metrics(path: &Path) -> Result<Metrics> {
+    let (text, name) = read(path)?;
+    let config: Config = toml::from_str(&text).map_err(|error| refuse_syntax(&text, &name, &error))?;
+    Ok(config.metrics)
+}
+
+fn read(path: &Path) -> Result<(String, String)> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| {
         Error::configuration(format!("cannot read the configuration file: {name}"))
             .detail(error)
             .hint("write one with: mysync config template > mysync.toml")
     })?;
-    parse(&text, &name)
+    Ok((text, name))
 }
 
 /// Parses and checks a configuration's text; `name` is what errors call the file.
@@ -45,16 +57,26 @@ pub fn parse(text: &str, name: &str) -> Result<Config> {
         mask.salt_env.as_deref(),
         mask.salt_file.as_deref(),
     )?;
+    if let Some(sasl) = &mut config.kafka.sasl {
+        sasl.password = secret(
+            name,
+            "kafka.sasl.password",
+            &sasl.password,
+            sasl.password_env.as_deref(),
+            sasl.password_file.as_deref(),
+        )?;
+    }
     check(&config).map_err(|(key, wrong, expected)| refuse(name, key, &wrong, expected))?;
     Ok(config)
 }
 
-type Refusal = (&'static str, String, &'static str);
+pub(super) type Refusal = (&'static str, String, &'static str);
 
 fn check(config: &Config) -> Result<(), Refusal> {
     check_source(config)?;
     check_kafka(config)?;
     messages::check(&config.messages, &config.mask, &config.source.columns_exclude)?;
+    super::load_connections::check(config)?;
     let reader = &config.reader;
     require(
         !reader.name.is_empty() && is_topic_text(&reader.name),
@@ -200,7 +222,7 @@ fn check_kafka(config: &Config) -> Result<(), Refusal> {
     )
 }
 
-fn check_address(key: &'static str, address: &str) -> Result<(), Refusal> {
+pub(super) fn check_address(key: &'static str, address: &str) -> Result<(), Refusal> {
     let port = address
         .rsplit_once(':')
         .filter(|(host, _)| !host.is_empty())
@@ -229,7 +251,7 @@ fn is_topic_text(text: &str) -> bool {
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
-fn require(
+pub(super) fn require(
     holds: bool,
     key: &'static str,
     actual: &dyn std::fmt::Display,
@@ -388,12 +410,10 @@ mod tests {
         assert!(!format!("{config:?}").contains("geheim"));
         let salted = template().replace("hash = []", "hash = [\"a.b.c\"]\nsalt = \"geheim\"");
         assert!(!format!("{:?}", parse(&salted, "mysync.toml").unwrap()).contains("geheim"));
-        let broken = template().replace("password = \"geheim\"", "password = [\"geheim\"]");
-        assert!(
-            !parse(&broken, "mysync.toml")
-                .unwrap_err()
-                .to_string()
-                .contains("geheim")
-        );
+        for (value, secret) in [("[\"geheim\"]", "geheim"), ("4711", "4711")] {
+            let broken = template().replace("password = \"geheim\"", &format!("password = {value}"));
+            let error = parse(&broken, "mysync.toml").unwrap_err().to_string();
+            assert!(error.contains("source.password") && !error.contains(secret), "{error}");
+        }
     }
 }

@@ -11,6 +11,13 @@ server_id = 4271                   # unique among the servers and replicas of th
 tables = ["shop.*"]                # patterns <database>.<table>; * and ? match
 tables_exclude = []                # of those, the ones that are not followed
 columns_exclude = []               # patterns <database>.<table>.<column> of columns that are left out of the messages
+heartbeat_interval_ms = 1000       # how often a row of __db_mysync.t_binlog_record is advanced, to measure the lag; 0: never
+
+# [source.tls]                     # without this section the connection is not encrypted
+# mode = "verify-identity"         # or verify-ca (whatever host it is for), required (nothing is verified), disabled
+# ca = "ca.pem"                    # trusted authorities; without it, those of the operating system
+# certificate = "client.pem"       # for accounts that REQUIRE X509
+# key = "client-key.pem"
 
 [source.keys]                      # only for tables without a primary key: NOT NULL columns that identify a row
 # "shop.log" = ["at", "line"]
@@ -23,6 +30,14 @@ replication_factor = 3             # less than 3 needs reader.allow_unsafe
 min_insync_replicas = 2            # less than 2 needs reader.allow_unsafe
 message_bytes_max = 100000000      # largest record; a larger row stops the reader
 compression = "lz4"                # none, gzip, snappy, lz4, zstd
+
+# [kafka.tls]                      # the same keys as in [source.tls]
+# ca = "ca.pem"
+
+# [kafka.sasl]
+# mechanism = "SCRAM-SHA-512"      # or SCRAM-SHA-256, PLAIN
+# user = "mysync"
+# password_env = "MYSYNC_KAFKA_PASSWORD"   # or password_file = "path", or password = "..."
 
 [messages]
 format = "debezium"                # debezium; debezium-strict: values as Debezium's defaults; protobuf: proto/change.proto
@@ -54,6 +69,10 @@ database = 0
 layout = "hash"                    # hash: a field a column; json: one string a row
 key = "{db}:{table}:{pk}"          # of {db}, {table}, {pk} and literal text
 batch_changes_max = 5000           # changes in one atomic step
+
+[metrics]                          # /metrics for Prometheus, /health for supervisors, /status for mysync status
+# listen = "127.0.0.1:9464"        # of the reader; without it nothing is served
+# listen_writer = "127.0.0.1:9465" # of the writer
 
 [check]
 rows_parallel = 2                  # tables compared at the same time

@@ -11,6 +11,7 @@
 //! A table's topic is created here, with settings that lose nothing; one that exists with other settings is refused.
 
 mod checkpoints;
+mod connection;
 mod publisher;
 mod scan;
 mod subscriber;
@@ -25,6 +26,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::source::preflight::Check;
 use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
 use std::time::Duration;
 
 /// How long one question to the brokers may take before it is asked again.
@@ -62,6 +64,7 @@ impl KafkaQueue {
             .set("topic.metadata.refresh.interval.ms", "10000")
             // What the library would print is in the errors that it returns; a broker that dies is not our failure.
             .set("log_level", "2");
+        connection::secure(&mut config, &self.config.kafka);
         config
     }
 
@@ -88,7 +91,7 @@ pub fn topic_name(prefix: &str, database: &str, table: &str) -> String {
 }
 
 /// Sorts a client error: what the brokers will mend by themselves is transient.
-fn sort(error: &rdkafka::error::KafkaError, what: impl Into<String>) -> Error {
+fn sort(error: &KafkaError, what: impl Into<String>) -> Error {
     use rdkafka::error::RDKafkaErrorCode as Code;
     let what = what.into();
     match error.rdkafka_error_code() {
@@ -108,6 +111,16 @@ fn sort(error: &rdkafka::error::KafkaError, what: impl Into<String>) -> Error {
         ) => Error::definite(what)
             .detail(error)
             .hint("the brokers refuse what mysync needs: see the detail, and the broker's log"),
+        Some(Code::Authentication | Code::SaslAuthenticationFailed) => Error::definite(what)
+            .detail(error)
+            .hint("check user, password and mechanism in section [kafka.sasl], and that the account exists"),
+        // The library's own words of a wrong setting would quote it.
+        None if matches!(error, KafkaError::ClientConfig(..)) => {
+            Error::definite(what).hint("the Kafka client refuses a setting: check section [kafka]")
+        }
+        None if matches!(error, KafkaError::ClientCreation(_)) => Error::definite(what)
+            .detail(error)
+            .hint("the Kafka client refuses its settings: check section [kafka.tls], and that its files are PEM"),
         _ => Error::transient(what).detail(error),
     }
 }
@@ -117,13 +130,10 @@ impl Queue for KafkaQueue {
     type Subscriber = KafkaSubscriber;
 
     async fn publisher(&self) -> Result<(KafkaPublisher, Option<Checkpoint>)> {
-        topics::create(self, Topic::Compacted("checkpoint")).await?;
-        let publisher = KafkaPublisher::open(self).await?;
-        let checkpoint = checkpoints::last(self).await?;
-        if checkpoint.is_none() {
-            topics::require_unused_prefix(self).await?;
+        match self.open_publisher().await {
+            Ok(opened) => Ok(opened),
+            Err(error) => Err(connection::diagnose(self, error).await),
         }
-        Ok((publisher, checkpoint))
     }
 
     async fn scan(&self, internal_topic: &str, from_offset: i64) -> Result<Scan> {
@@ -131,7 +141,23 @@ impl Queue for KafkaQueue {
     }
 
     async fn subscriber(&self, group: &str) -> Result<KafkaSubscriber> {
-        KafkaSubscriber::join(self, group)
+        // A client that joins a group waits for ever, also for brokers that will never let it in.
+        match connection::metadata(self, None).await {
+            Err(refusal) if !refusal.is_transient() => Err(refusal),
+            _ => KafkaSubscriber::join(self, group),
+        }
+    }
+}
+
+impl KafkaQueue {
+    async fn open_publisher(&self) -> Result<(KafkaPublisher, Option<Checkpoint>)> {
+        topics::create(self, Topic::Compacted("checkpoint")).await?;
+        let publisher = KafkaPublisher::open(self).await?;
+        let checkpoint = checkpoints::last(self).await?;
+        if checkpoint.is_none() {
+            topics::require_unused_prefix(self).await?;
+        }
+        Ok((publisher, checkpoint))
     }
 }
 

@@ -8,6 +8,7 @@ use super::heartbeat::Heartbeat;
 use super::prepared::Prepared;
 use super::tracker::{Ddl, Meaning, Target, Tracker};
 use super::transaction::Transaction;
+use super::watch::Watch;
 use super::{Options, Summary};
 use crate::checkpoint::Checkpoint;
 use crate::config::Start;
@@ -97,6 +98,7 @@ struct Counts {
 struct Table {
     map: TableMap,
     encoder: Option<TableEncoder>,
+    watch: Watch,
 }
 
 impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
@@ -154,6 +156,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             true => Some(publisher.declare(Topic::Transactions).await?),
             false => None,
         };
+        options.metrics.opened(&checkpoint.position);
         let progress = Progress {
             tracker: Tracker::new(checkpoint.position)?,
             format: Format::default(),
@@ -302,6 +305,8 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
         self.summary.changes += counts.changes;
         self.summary.transactions += counts.transactions;
         self.summary.commits += 1;
+        let metrics = &self.context.options.metrics;
+        metrics.commit_done(counts.changes, counts.transactions);
         self.committed_at = Instant::now();
     }
 
@@ -333,6 +338,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             prepared: self.progress.prepared.list(),
             numbering: self.context.options.numbering,
         };
+        self.context.options.metrics.commit_begun(&checkpoint.position);
         self.publisher.commit(checkpoint).await?;
         self.commit_on_its_way = Some(std::mem::take(&mut self.progress.open));
         self.progress.open_since = None;
@@ -377,6 +383,7 @@ impl Progress {
         summary: &mut Summary,
     ) -> Result<Option<Decided>> {
         summary.binlog_bytes += bytes.len() as u64;
+        context.options.metrics.event(bytes.len());
         self.row = 0;
         let event = Event::parse(bytes, &mut self.format).map_err(|error| self.tracker.locate(refuse(error)))?;
         let taken = match &event.body {
@@ -447,7 +454,8 @@ impl Progress {
         } else {
             None
         };
-        self.tables.insert(event.table_id, Table { map, encoder });
+        let watch = Watch::new(&mut map, encoder.is_some(), context.options);
+        self.tables.insert(event.table_id, Table { map, encoder, watch });
         Ok(())
     }
 
@@ -460,7 +468,9 @@ impl Progress {
             ))
             .hint("this is a defect: please report it with the events around"));
         };
+        let changes_before = self.open.changes;
         let Some(encoder) = &mut table.encoder else {
+            table.watch.rows(rows, &table.map, 0);
             return Ok(());
         };
         let (file, file_number, offset) = self.tracker.place();
@@ -501,6 +511,7 @@ impl Progress {
         let (orders, is_statement_end) = (self.frame.orders(), rows.is_statement_end);
         self.transaction.note(database, table_name, orders, is_statement_end);
         self.open_since.get_or_insert_with(Instant::now);
+        table.watch.rows(rows, &table.map, self.open.changes - changes_before);
         Ok(())
     }
 }

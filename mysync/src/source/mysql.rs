@@ -1,16 +1,20 @@
 //! The real source: a MySQL server, by mysql_async.
 
+pub mod heartbeat;
+
 mod cascades;
+mod errors;
 mod history;
 mod settings;
 mod stream;
 mod tables;
+mod tls;
 
 use super::gtid_set::GtidSet;
 use super::preflight::Check;
 use super::{Cascade, Facts, Source};
 use crate::checkpoint::Position;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Tls};
 use crate::error::{Error, Result};
 use crate::schema::{TableName, TableSchema};
 use crate::tables::TableFilter;
@@ -57,7 +61,9 @@ impl MySqlSource {
     /// Connects for statements.
     pub async fn connect(&self) -> Result<Conn> {
         let (host, port) = self.address().rsplit_once(':').unwrap_or((self.address(), "3306"));
+        let tls = Tls::used(self.config.tls.as_ref()).map(tls::options).transpose()?;
         let options = OptsBuilder::default()
+            .ssl_opts(tls)
             .ip_or_hostname(host)
             .tcp_port(port.parse().unwrap_or(3306))
             .user(Some(&self.config.user))
@@ -95,30 +101,6 @@ impl MySqlSource {
             uuid,
             gtid: variables.get("gtid_mode").is_some_and(|mode| mode == "ON"),
         })
-    }
-
-    /// Sorts what the client library says into what to do about it.
-    fn sort(&self, error: mysql_async::Error, what: &str) -> Error {
-        let what = format!("{what}: {}", self.address());
-        match &error {
-            mysql_async::Error::Server(server) => match server.code {
-                // Too many connections, shutting down, lost packets, lock waits: these pass.
-                1040 | 1053 | 1077 | 1079 | 1129 | 1152..=1161 | 1184 | 1203 | 1205 | 1213 => Error::transient(what).detail(server),
-                1044 | 1045 | 1142 | 1227 | 1698 => Error::definite(what)
-                    .detail(server)
-                    .hint(format!("check the password of {0}, and: GRANT REPLICATION SLAVE, REPLICATION CLIENT, SELECT ON *.* TO '{0}'@'%'", self.config.user)),
-                1236 if server.message.contains("max_allowed_packet") => Error::definite(what)
-                    .detail(server)
-                    .hint("an event is larger than the server's max_allowed_packet: SET GLOBAL max_allowed_packet = 1073741824"),
-                1236 => Error::definite(what).detail(server).hint(
-                    "the binlog does not have this position any more (purged or reset): load the tables anew under a new kafka.prefix and reader.name",
-                ),
-                _ => Error::definite(what).detail(server).hint("mend what the server says and start again"),
-            },
-            mysql_async::Error::Io(_) => Error::transient(what).detail(error).hint("is the server up, and is key source.servers right?"),
-            mysql_async::Error::Driver(mysql_async::DriverError::ConnectionClosed) => Error::transient(what).detail(error),
-            _ => Error::definite(what).detail(error).hint("the client does not understand what the server sent: check its version and authentication plugin"),
-        }
     }
 }
 

@@ -57,6 +57,12 @@ pub fn require(checks: &[Check], allow_unsafe: bool) -> Result<()> {
     )
 }
 
+/// The checks that do not hold, each in one line.
+pub fn failed(checks: &[Check]) -> impl Iterator<Item = String> {
+    let failed = checks.iter().filter(|check| !check.holds);
+    failed.map(|check| format!("{}: expected {}, found {}", check.name, check.expected, check.actual))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

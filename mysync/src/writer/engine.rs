@@ -8,6 +8,7 @@ use super::retry::Retry;
 use super::summary::{Counters, Summary};
 use super::{BATCH_BYTES_MAX, Options};
 use crate::error::{Error, Result};
+use crate::metrics::WriterMetrics;
 use crate::queue::{Delivery, Partition, Queue, Subscriber};
 use crate::tables::{FENCE_TABLE, INTERNAL_DATABASE};
 use crate::target::{Cursor, Target};
@@ -15,6 +16,7 @@ use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use std::collections::BTreeMap;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -29,6 +31,9 @@ const FOREIGN_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How often it is asked whether the partitions that a barrier waits for still exist.
 const EXISTENCE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often the brokers are asked where partitions end, for the metrics.
+const LAG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// After a question to the brokers has failed, until the next one.
 const QUESTION_PAUSE: Duration = Duration::from_millis(500);
@@ -61,6 +66,7 @@ enum Question {
     Goal,
     Fence,
     Existence,
+    Lag,
 }
 
 /// A barrier that is to be set up, or waited on.
@@ -97,6 +103,8 @@ struct Engine<'a, Q: Queue, T: Target> {
     target_retry: Retry,
     queue_retry: Retry,
     counters: Counters,
+    metrics: Arc<WriterMetrics>,
+    lag_due: Instant,
     settle_due: Instant,
     foreign_due: Instant,
     existence_due: Instant,
@@ -113,6 +121,8 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
         };
         let group = format!("{prefix}.{}", target.name());
         let now = Instant::now();
+        let metrics = &options.metrics;
+        metrics.set_target(target.name());
         Ok(Self {
             subscriber: Some(queue.subscriber(&group).await?),
             queue,
@@ -130,9 +140,11 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
                 Wait::None
             },
             committed: Offsets::new(),
-            target_retry: Retry::new(),
-            queue_retry: Retry::new(),
+            target_retry: Retry::new("target", Arc::clone(metrics)),
+            queue_retry: Retry::new("queue", Arc::clone(metrics)),
             counters: Counters::new(),
+            metrics: Arc::clone(metrics),
+            lag_due: now,
             settle_due: now,
             foreign_due: now,
             existence_due: now,
@@ -230,6 +242,7 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
             self.target = Some(target);
             return;
         }
+        self.metrics.apply_begun();
         self.job = Some(
             async move {
                 let outcome = target.apply(&round.steps).await;
@@ -243,6 +256,7 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
         match done {
             Done::Connected(Ok(())) => {
                 self.connected = true;
+                self.metrics.condition.run();
                 Ok(())
             }
             Done::Connected(Err(error)) => self.target_retry.wait(error).await,
@@ -259,6 +273,7 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
             }
             Done::Applied(round, Ok(())) => {
                 self.target_retry.reset();
+                self.metrics.apply_done(Some((&round.steps, round.records)));
                 self.lanes.applied(&round.steps);
                 let changes: usize = round.steps.iter().map(|step| step.changes.len()).sum();
                 self.counters.round_applied(&round, changes as u64);
@@ -266,6 +281,7 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
             }
             Done::Cursors(Err(error)) | Done::Foreign(Err(error)) | Done::Applied(_, Err(error)) => {
                 self.connected = false;
+                self.metrics.apply_done(None);
                 self.lanes.reset();
                 self.fence = Wait::None;
                 self.target_retry.wait(error).await
@@ -288,6 +304,7 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
             Err(error) => self.join_again(error).await,
             Ok(starts) => {
                 self.queue_retry.reset();
+                self.lag_due = Instant::now();
                 for (partition, offset) in starts {
                     let cursor = cursors.get(&partition).copied().flatten();
                     tracing::debug!(%partition, offset, "partition started");
@@ -329,6 +346,7 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
             match self.queue.subscriber(&self.group).await {
                 Ok(subscriber) => {
                     self.subscriber = Some(subscriber);
+                    self.metrics.condition.run();
                     return Ok(());
                 }
                 Err(error) => self.queue_retry.wait(error).await?,
@@ -383,6 +401,9 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
         } else if now >= self.existence_due && !self.foreign().is_empty() {
             self.existence_due = now + EXISTENCE_INTERVAL;
             Question::Existence
+        } else if self.metrics.is_served() && now >= self.lag_due {
+            self.lag_due = now + LAG_INTERVAL;
+            Question::Lag
         } else {
             return;
         };
@@ -398,6 +419,7 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
             Err(error) if error.is_transient() => {
                 tracing::debug!(%error, "asking for the ends of partitions again");
                 self.question_due = Instant::now() + QUESTION_PAUSE;
+                self.metrics.lag_unknown(&error);
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -409,6 +431,7 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
                 self.fence = Wait::For(Barrier::new(ends));
             }
             Question::Fence => {}
+            Question::Lag => self.metrics.lag(&ends, self.lanes.applied_to()),
             Question::Existence => {
                 for barrier in self.barriers() {
                     barrier.keep_existing(&ends);

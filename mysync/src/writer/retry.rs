@@ -1,23 +1,32 @@
-//! Trying again: for ever, with delays that grow to a bound, and a warning once in a while.
+//! Trying again: for ever, with delays that grow to a bound, each with a line in the log.
 
 use crate::error::{Error, Result};
+use crate::metrics::WriterMetrics;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
 const DELAY_MIN: Duration = Duration::from_millis(50);
 const DELAY_MAX: Duration = Duration::from_secs(2);
-const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The delays and warnings of one thing that fails again and again.
+/// The first delays are over before anybody could have read a line about each.
+const WARNING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The delays of one thing that fails again and again.
 #[derive(Debug)]
 pub(super) struct Retry {
+    of: &'static str,
+    metrics: Arc<WriterMetrics>,
     delay: Duration,
     warned: Option<Instant>,
 }
 
 impl Retry {
-    pub(super) fn new() -> Self {
+    /// `of` is what fails: `target` or `queue`.
+    pub(super) fn new(of: &'static str, metrics: Arc<WriterMetrics>) -> Self {
         Self {
+            of,
+            metrics,
             delay: DELAY_MIN,
             warned: None,
         }
@@ -33,14 +42,14 @@ impl Retry {
         if !error.is_transient() {
             return Err(error);
         }
-        let due = self.warned.is_none_or(|warned| warned.elapsed() >= WARNING_INTERVAL);
-        if due {
+        self.metrics.retried(self.of, &error);
+        if self.warned.is_none_or(|warned| warned.elapsed() >= WARNING_INTERVAL) {
             self.warned = Some(Instant::now());
             tracing::warn!(
-                what = error.what,
-                detail = error.detail,
-                hint = error.hint,
-                "trying again"
+                of = self.of,
+                retry_in_ms = self.delay.as_millis() as u64,
+                "{}",
+                error.one_line()
             );
         }
         tokio::time::sleep(self.delay).await;
@@ -55,7 +64,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn delays_double_up_to_their_bound_and_start_over() {
-        let mut retry = Retry::new();
+        let mut retry = Retry::new("target", Arc::default());
         let mut delays = Vec::new();
         for _ in 0..8 {
             let before = Instant::now();

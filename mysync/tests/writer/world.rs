@@ -11,6 +11,7 @@ use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::{ClientConfig, producer::DefaultProducerContext};
 use redis::aio::MultiplexedConnection;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -168,7 +169,7 @@ impl Writer {
             runtime.block_on(async {
                 let stop = async { drop(stopped.await) };
                 tokio::select! {
-                    outcome = writer::run_redis(&config, until_caught_up, stop) => Some(outcome),
+                    outcome = writer::run_redis(&config, until_caught_up, Arc::default(), stop) => Some(outcome),
                     Ok(()) = killed => None,
                 }
             })

@@ -1,5 +1,6 @@
 //! Topics: created with settings that lose nothing, refused with any other.
 
+use super::connection::metadata;
 use super::{ANSWER_TIMEOUT, KafkaQueue, sort, topic_name};
 use crate::config::Topics;
 use crate::error::{Error, Result};
@@ -9,7 +10,6 @@ use crate::tables::{FENCE_TABLE, INTERNAL_DATABASE};
 use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::Metadata;
 use rdkafka::types::RDKafkaErrorCode;
 use std::time::{Duration, Instant};
@@ -314,22 +314,6 @@ async fn wait_for_leaders(queue: &KafkaQueue, name: &str) -> Result<()> {
         }
         tokio::time::sleep(LEADERS_POLL_INTERVAL).await;
     }
-}
-
-async fn metadata(queue: &KafkaQueue, topic: Option<&str>) -> Result<Metadata> {
-    let consumer: BaseConsumer<Quiet> = queue
-        .client_config()
-        .create_with_context(Quiet)
-        .map_err(|error| sort(&error, "cannot make a Kafka client"))?;
-    let topic = topic.map(str::to_owned);
-    let asked = tokio::task::spawn_blocking(move || consumer.fetch_metadata(topic.as_deref(), ANSWER_TIMEOUT)).await;
-    asked.map_err(Error::transient_join)?.map_err(|error| {
-        sort(
-            &error,
-            format!("the brokers do not answer: {}", queue.config.kafka.brokers.join(", ")),
-        )
-        .hint("are they up, and is key kafka.brokers right?")
-    })
 }
 
 /// Keeps the library from printing by itself.

@@ -7,7 +7,6 @@ use crate::config::{OnCascade, OnDdl};
 use crate::decode::{Format, TableMap};
 use crate::error::{Error, Result};
 use crate::queue::{Origin, Publisher, Queue, Topic, TopicId};
-use crate::reader::one_line;
 use crate::reader::survey::survey;
 use crate::reader::tracker::{Ddl, Tracker, shorten};
 use crate::schema::{self, History, Statement, Survey, TableChange, TableName};
@@ -306,7 +305,7 @@ fn allow_unknown(ddl: &Ddl, on_ddl: OnDdl) -> Result<()> {
         .detail(shorten(&ddl.text))
         .hint("if it changes no rows of followed tables, start once with reader.on_ddl = \"ignore\"");
     if on_ddl == OnDdl::Ignore {
-        tracing::warn!("passed over by reader.on_ddl: {}", one_line(&error));
+        tracing::warn!("passed over by reader.on_ddl: {}", error.one_line());
         return Ok(());
     }
     Err(error)

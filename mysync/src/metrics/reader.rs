@@ -1,0 +1,328 @@
+//! The reader's metrics.
+
+use super::condition::Condition;
+use super::lag::{Beat, Lag};
+use super::status::{ReaderStatus, Status};
+use super::{Exposed, OTHER_TABLES, SECONDS_BUCKETS, TABLES_MAX, process};
+use crate::checkpoint::Position;
+use crate::decode::RowsKind;
+use crate::error::Error;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use std::collections::BTreeSet;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+/// A stream without any event for so long is not alive: the server is asked for one a second.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
+
+/// A commit that takes longer does not go through.
+const COMMIT_MAX: Duration = Duration::from_secs(30);
+
+/// What a reader counts. Nothing in here is per value.
+#[derive(Debug)]
+pub struct ReaderMetrics {
+    /// How it is, in words.
+    pub condition: Condition,
+    registry: Registry,
+    begun: Instant,
+    changes_read: Family<TableLabels, Counter>,
+    changes: Counter,
+    transactions: Counter,
+    events: Counter,
+    bytes: Counter,
+    in_flight: Gauge,
+    commit_seconds: Histogram,
+    resumptions: Counter,
+    lag_seconds: Gauge<f64, AtomicU64>,
+    position_file: Gauge<u64, AtomicU64>,
+    position_offset: Gauge<u64, AtomicU64>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TableLabels {
+    database: String,
+    table: String,
+    op: &'static str,
+}
+
+#[derive(Debug)]
+struct State {
+    server: String,
+    lag: Lag,
+    tables: BTreeSet<(String, String)>,
+    /// The position that a commit on its way leads to, and since when.
+    commit: Option<(Position, Instant)>,
+    position: Option<Position>,
+    /// How many events had come at the last look, and when that number had changed.
+    events_seen: u64,
+    events_seen_at: Instant,
+}
+
+/// The counters of one table.
+#[derive(Debug, Clone)]
+pub struct TableCounters {
+    inserts: Counter,
+    updates: Counter,
+    deletes: Counter,
+    in_flight: Gauge,
+}
+
+impl TableCounters {
+    /// The row changes of one event were read.
+    pub fn count(&self, kind: RowsKind, changes: u64) {
+        let counter = match kind {
+            RowsKind::Insert => &self.inserts,
+            RowsKind::Update => &self.updates,
+            RowsKind::Delete => &self.deletes,
+        };
+        counter.inc_by(changes);
+        self.in_flight.inc_by(changes.cast_signed());
+    }
+}
+
+impl Default for ReaderMetrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            condition: Condition::default(),
+            registry: Registry::default(),
+            begun: Instant::now(),
+            changes_read: Family::default(),
+            changes: Counter::default(),
+            transactions: Counter::default(),
+            events: Counter::default(),
+            bytes: Counter::default(),
+            in_flight: Gauge::default(),
+            commit_seconds: Histogram::new(SECONDS_BUCKETS),
+            resumptions: Counter::default(),
+            lag_seconds: Gauge::default(),
+            position_file: Gauge::default(),
+            position_offset: Gauge::default(),
+            state: Mutex::new(State {
+                server: String::new(),
+                lag: Lag::default(),
+                tables: BTreeSet::new(),
+                commit: None,
+                position: None,
+                events_seen: 0,
+                events_seen_at: Instant::now(),
+            }),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl ReaderMetrics {
+    fn register(&mut self) {
+        process::register(&mut self.registry);
+        let registry = self.registry.sub_registry_with_prefix("mysync_reader");
+        registry.register(
+            "lag_seconds",
+            "Seconds since the last heartbeat was written before which everything is committed; -1 when unknown",
+            self.lag_seconds.clone(),
+        );
+        registry.register(
+            "changes_read",
+            "Row changes read, by table and operation; those read again after an error too",
+            self.changes_read.clone(),
+        );
+        registry.register("changes", "Row changes committed to Kafka", self.changes.clone());
+        registry.register(
+            "transactions",
+            "MySQL transactions committed to Kafka",
+            self.transactions.clone(),
+        );
+        registry.register("binlog_events", "Binlog events read", self.events.clone());
+        registry.register("binlog_bytes", "Bytes of binlog events read", self.bytes.clone());
+        registry.register(
+            "changes_in_flight",
+            "Row changes read and not committed",
+            self.in_flight.clone(),
+        );
+        registry.register(
+            "commit_seconds",
+            "Time from asking for a Kafka commit to its acknowledgement",
+            self.commit_seconds.clone(),
+        );
+        registry.register(
+            "resumptions",
+            "Times that the reader went back to its checkpoint after an error",
+            self.resumptions.clone(),
+        );
+        registry.register(
+            "position_file_number",
+            "Number of the binlog file of the last committed checkpoint",
+            self.position_file.clone(),
+        );
+        registry.register(
+            "position_offset_bytes",
+            "Offset in that file",
+            self.position_offset.clone(),
+        );
+    }
+
+    /// The MySQL server that is followed, `host:port`.
+    pub fn set_server(&self, server: &str) {
+        server.clone_into(&mut self.state().server);
+    }
+
+    /// The counters of a table, to be kept while its table map is valid.
+    pub fn table(&self, database: &str, table: &str) -> TableCounters {
+        let mut state = self.state();
+        let name = (database.to_owned(), table.to_owned());
+        let (database, table) = match state.tables.contains(&name) || state.tables.len() < TABLES_MAX {
+            true => {
+                state.tables.insert(name.clone());
+                name
+            }
+            false => (OTHER_TABLES.to_owned(), OTHER_TABLES.to_owned()),
+        };
+        let counter = |op| {
+            let labels = TableLabels {
+                database: database.clone(),
+                table: table.clone(),
+                op,
+            };
+            self.changes_read.get_or_create(&labels).clone()
+        };
+        TableCounters {
+            inserts: counter("insert"),
+            updates: counter("update"),
+            deletes: counter("delete"),
+            in_flight: self.in_flight.clone(),
+        }
+    }
+
+    /// An event came.
+    pub fn event(&self, bytes: usize) {
+        self.events.inc();
+        self.bytes.inc_by(bytes as u64);
+    }
+
+    /// A heartbeat of this reader came.
+    pub fn beat(&self, beat: Beat) {
+        self.state().lag.beat(beat, self.in_flight.get());
+    }
+
+    /// The heartbeat cannot be written, or can again.
+    pub fn refuse_heartbeat(&self, refused: bool) {
+        self.state().lag.refuse(refused);
+    }
+
+    /// A stream begins, at the last committed checkpoint: what was read before and not committed will come again.
+    pub fn opened(&self, position: &Position) {
+        self.in_flight.set(0);
+        let mut state = self.state();
+        state.lag.forget_uncommitted();
+        state.commit = None;
+        state.events_seen_at = Instant::now();
+        self.reached(&mut state, position.clone());
+        drop(state);
+        self.condition.run();
+    }
+
+    /// A commit of everything up to this position is on its way.
+    pub fn commit_begun(&self, position: &Position) {
+        let mut state = self.state();
+        state.lag.commit_begun();
+        state.commit = Some((position.clone(), Instant::now()));
+    }
+
+    /// The commit that was on its way is done.
+    pub fn commit_done(&self, changes: u64, transactions: u64) {
+        self.changes.inc_by(changes);
+        self.transactions.inc_by(transactions);
+        self.in_flight.dec_by(changes.cast_signed());
+        let mut state = self.state();
+        state.lag.commit_done(self.in_flight.get());
+        if let Some((position, begun)) = state.commit.take() {
+            self.commit_seconds.observe(begun.elapsed().as_secs_f64());
+            self.reached(&mut state, position);
+        }
+    }
+
+    /// An error after which the reader goes back to its checkpoint.
+    pub fn resumed(&self, error: &Error) {
+        self.resumptions.inc();
+        self.condition.wait(error);
+    }
+
+    fn reached(&self, state: &mut State, position: Position) {
+        let number = position.file.rsplit('.').next();
+        let number = number.and_then(|number| number.parse().ok());
+        self.position_file.set(number.unwrap_or(0));
+        self.position_offset.set(position.offset);
+        state.position = Some(position);
+    }
+
+    fn complaint(&self, state: &State) -> Option<String> {
+        if let Some(complaint) = self.condition.complaint() {
+            return Some(complaint);
+        }
+        let silent = state.events_seen_at.elapsed();
+        if silent > SILENCE_MAX && state.events_seen == self.events.get() {
+            return Some(format!("no event from MySQL for {} s", silent.as_secs()));
+        }
+        let commit = state.commit.as_ref().map(|(_, begun)| begun.elapsed());
+        let commit = commit.filter(|elapsed| *elapsed > COMMIT_MAX)?;
+        Some(format!(
+            "a Kafka commit has taken {} s and is not done",
+            commit.as_secs()
+        ))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Exposed for ReaderMetrics {
+    fn text(&self) -> String {
+        self.lag_seconds.set(self.state().lag.seconds(SystemTime::now()));
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        encode(&mut text, &self.registry).ok();
+        text
+    }
+
+    fn status(&self) -> Status {
+        let state = self.state();
+        let reason = self.complaint(&state);
+        Status {
+            role: "reader".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            phase: Status::phase_name(self.condition.phase()),
+            healthy: reason.is_none(),
+            reason,
+            uptime_s: self.begun.elapsed().as_secs(),
+            last_error: self.condition.last_error(),
+            unsafe_settings: self.condition.unsafe_settings(),
+            reader: Some(ReaderStatus {
+                server: state.server.clone(),
+                position: state.position.clone(),
+                lag_seconds: state.lag.seconds(SystemTime::now()),
+                changes_in_flight: self.in_flight.get(),
+                changes: self.changes.get(),
+                resumptions: self.resumptions.get(),
+            }),
+            writer: None,
+        }
+    }
+
+    fn tick(&self) {
+        let mut state = self.state();
+        let events = self.events.get();
+        if events != state.events_seen {
+            state.events_seen = events;
+            state.events_seen_at = Instant::now();
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! The status of a running process: what it answers to `/status`, how that is asked for, and how it reads for people.
+
+use super::condition::Phase;
+use crate::checkpoint::Position;
+use crate::error::{Error, Result};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// How long a process may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The largest answer that is read.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+
+/// How a process is. Unknown keys are passed over: the process that answers may be newer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// `reader` or `writer`.
+    pub role: String,
+    /// Version of the program.
+    pub version: String,
+    /// `starting`, `running` or `waiting`.
+    pub phase: String,
+    /// Whether it does its work.
+    pub healthy: bool,
+    /// Why not; `None` when healthy.
+    pub reason: Option<String>,
+    /// Seconds since it was started.
+    pub uptime_s: u64,
+    /// The last error, mended or not.
+    pub last_error: Option<LastError>,
+    /// Settings that can lose changes and that `reader.allow_unsafe` let pass.
+    pub unsafe_settings: Vec<String>,
+    /// What only a reader has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reader: Option<ReaderStatus>,
+    /// What only a writer has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writer: Option<WriterStatus>,
+}
+
+/// An error and when it happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastError {
+    /// How long ago, seconds.
+    pub ago_s: u64,
+    /// What, detail and hint.
+    pub text: String,
+}
+
+/// What only a reader has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReaderStatus {
+    /// The MySQL server, `host:port`.
+    pub server: String,
+    /// The last committed checkpoint; `None` before the first commit.
+    pub position: Option<Position>,
+    /// Seconds that it is behind; -1 when unknown.
+    pub lag_seconds: f64,
+    /// Changes that were read and not committed.
+    pub changes_in_flight: i64,
+    /// Changes committed since the start.
+    pub changes: u64,
+    /// Times that it went back to its checkpoint after an error.
+    pub resumptions: u64,
+}
+
+/// What only a writer has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriterStatus {
+    /// The target's name.
+    pub target: String,
+    /// Partitions that are this writer's.
+    pub partitions: u64,
+    /// Records that it is behind in all of its partitions; -1 when unknown.
+    pub lag_records: i64,
+    /// Changes applied since the start.
+    pub changes: u64,
+    /// Times that something was tried again.
+    pub retries: u64,
+}
+
+impl Status {
+    pub(super) fn phase_name(phase: Phase) -> String {
+        phase.name().to_owned()
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let health = if self.healthy { "healthy" } else { "NOT HEALTHY" };
+        writeln!(formatter, "{} {}: {health}", self.role, self.version)?;
+        let mut line = |name: &str, value: &dyn fmt::Display| writeln!(formatter, "  {name:<20} {value}");
+        if let Some(reason) = &self.reason {
+            line("reason", reason)?;
+        }
+        line("phase", &format_args!("{}, up {} s", self.phase, self.uptime_s))?;
+        if let Some(reader) = &self.reader {
+            line("server", &reader.server)?;
+            match &reader.position {
+                None => line("position", &"none committed yet")?,
+                Some(position) => {
+                    line("position", &format_args!("{}:{}", position.file, position.offset))?;
+                    line("server uuid", &position.server_uuid)?;
+                    if let Some(set) = &position.gtid_set {
+                        line("gtid set", set)?;
+                    }
+                }
+            }
+            match reader.lag_seconds >= 0.0 {
+                true => line("lag", &format_args!("{:.3} s", reader.lag_seconds))?,
+                false => line("lag", &"unknown")?,
+            }
+            line("changes", &reader.changes)?;
+            line("changes in flight", &reader.changes_in_flight)?;
+            line("resumptions", &reader.resumptions)?;
+        }
+        if let Some(writer) = &self.writer {
+            line("target", &writer.target)?;
+            line("partitions", &writer.partitions)?;
+            match writer.lag_records >= 0 {
+                true => line("lag", &format_args!("{} records", writer.lag_records))?,
+                false => line("lag", &"unknown")?,
+            }
+            line("changes", &writer.changes)?;
+            line("retries", &writer.retries)?;
+        }
+        if let Some(error) = &self.last_error {
+            line("last error", &format_args!("{} s ago: {}", error.ago_s, error.text))?;
+        }
+        for setting in &self.unsafe_settings {
+            line("unsafe setting", setting)?;
+        }
+        Ok(())
+    }
+}
+
+/// Asks the process that serves at this address, `host:port`.
+pub async fn ask(address: &str) -> Result<Status> {
+    let what = || format!("no status from {address}");
+    match tokio::time::timeout(ANSWER_TIMEOUT, get(address)).await {
+        Ok(Ok(bytes)) => serde_json::from_slice(&bytes).map_err(|error| {
+            Error::definite(what())
+                .detail(error)
+                .hint("another program listens there: correct section [metrics]")
+        }),
+        Ok(Err(error)) => Err(Error::transient(what())
+            .detail(error)
+            .hint("is the process up, with this configuration?")),
+        Err(_) => Err(Error::transient(what()).detail(format!("no answer in {} s", ANSWER_TIMEOUT.as_secs()))),
+    }
+}
+
+async fn get(address: &str) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+    let address = tokio::net::lookup_host(address).await?.next().ok_or("no such host")?;
+    let stream = TcpStream::connect(reachable(address)).await?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = hyper::Request::get("/status")
+        .header(hyper::header::HOST, address.to_string())
+        .body(Empty::<Bytes>::new())?;
+    let answer = sender.send_request(request).await?;
+    Ok(Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
+        .collect()
+        .await?
+        .to_bytes())
+}
+
+/// Who listens at every address is asked at this machine's own.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reader() -> Status {
+        Status {
+            role: "reader".into(),
+            version: "0.1.0".into(),
+            phase: "waiting".into(),
+            healthy: false,
+            reason: Some("waiting: the server ended the binlog stream: db:3306".into()),
+            uptime_s: 77,
+            last_error: Some(LastError {
+                ago_s: 3,
+                text: "the server ended the binlog stream: db:3306".into(),
+            }),
+            unsafe_settings: vec!["kafka.min_insync_replicas: expected 2 or more, found 1".into()],
+            reader: Some(ReaderStatus {
+                server: "db:3306".into(),
+                position: Some(Position {
+                    server_uuid: "3e11fa47-71ca-11e1-9e33-c80aa9429562".into(),
+                    file: "binlog.000007".into(),
+                    offset: 4711,
+                    file_born_s: 1,
+                    gtid_set: Some("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5".into()),
+                }),
+                lag_seconds: -1.0,
+                changes_in_flight: 3,
+                changes: 1_000,
+                resumptions: 1,
+            }),
+            writer: None,
+        }
+    }
+
+    fn writer() -> Status {
+        Status {
+            role: "writer".into(),
+            phase: "running".into(),
+            healthy: true,
+            reason: None,
+            last_error: None,
+            unsafe_settings: Vec::new(),
+            reader: None,
+            writer: Some(WriterStatus {
+                target: "redis".into(),
+                partitions: 9,
+                lag_records: 12,
+                changes: 900,
+                retries: 0,
+            }),
+            ..reader()
+        }
+    }
+
+    #[test]
+    fn reads_as_a_table_and_as_json() {
+        insta::assert_snapshot!(format!("{}\n{}", reader(), writer()));
+        insta::assert_json_snapshot!(reader());
+        let text = serde_json::to_string(&writer()).unwrap();
+        assert_eq!(serde_json::from_str::<Status>(&text).unwrap(), writer());
+    }
+
+    #[test]
+    fn a_process_that_listens_everywhere_is_asked_here() {
+        let here = |text: &str| reachable(text.parse().unwrap()).to_string();
+        assert_eq!(here("0.0.0.0:1"), "127.0.0.1:1");
+        assert_eq!(here("[::]:1"), "[::1]:1");
+        assert_eq!(here("10.0.0.1:1"), "10.0.0.1:1");
+    }
+}
