@@ -18,7 +18,14 @@ use std::process::ExitCode;
 #[command(name = "mysync", version, after_help = EXAMPLES)]
 struct Cli {
     /// Form of the log on standard error
-    #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORM")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        value_name = "FORM",
+        env = "MYSYNC_LOG_FORMAT"
+    )]
     log_format: LogFormat,
     #[command(subcommand)]
     command: Command,

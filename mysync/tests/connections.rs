@@ -20,6 +20,7 @@ use std::time::Duration;
 
 /// The account's password in these tests: nothing else looks like it.
 const MYSQL_PASSWORD: &str = "geheim-of-mysql-4711";
+const REDIS_PASSWORD: &str = "geheim-of-redis-4711";
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -118,14 +119,22 @@ async fn end_to_end(world: &World) {
     let (reader_address, writer_address) = (free_address(), free_address());
     let file = world.lab.folder().join("mysync.toml");
     let metrics = format!("[metrics]\nlisten = \"{reader_address}\"\nlisten_writer = \"{writer_address}\"\n");
-    std::fs::write(&file, format!("{}\n{metrics}", world.toml)).unwrap();
+    // The lab's Redis wants no password until it is told to; this one comes from a file.
+    let mut redis = world.lab.redis().unwrap().connect().await.unwrap();
+    let mut demand = redis::cmd("CONFIG");
+    demand.arg(&["SET", "requirepass", REDIS_PASSWORD]);
+    demand.exec_async(&mut redis).await.unwrap();
+    let secret = world.lab.folder().join("redis-password");
+    std::fs::write(&secret, format!("{REDIS_PASSWORD}\n")).unwrap();
+    let with_password = format!("[writer.redis]\npassword_file = {:?}\n", secret.display().to_string());
+    let toml = world.toml.replace("[writer.redis]\n", &with_password);
+    std::fs::write(&file, format!("{toml}\n{metrics}")).unwrap();
     let file = file.to_str().unwrap();
     let mut reader = Process::start("reader", &["reader", "--config", file], "trace");
     let mut writer = Process::start("writer", &["writer", "redis", "--config", file], "trace");
     world.sql("INSERT INTO shop.a VALUES (1, 'one'), (2, 'two')").await;
     world.sql("UPDATE shop.a SET v = 'zwei' WHERE id = 2").await;
 
-    let mut redis = world.lab.redis().unwrap().connect().await.unwrap();
     let deadline = tokio::time::Instant::now() + DEADLINE;
     loop {
         let value: Option<String> = redis::cmd("HGET")
@@ -187,7 +196,9 @@ async fn end_to_end(world: &World) {
     let table = tokio::task::block_in_place(|| mysync(&["status", "--config", file]));
     assert_eq!(table.code, 0, "{table:?}");
     assert!(
-        table.stdout.contains("unsafe setting"),
+        table
+            .stdout
+            .contains("kafka.min_insync_replicas: expected 2 or more, found 1"),
         "one broker is accepted, and told: {table:?}"
     );
 
@@ -238,7 +249,7 @@ async fn end_to_end(world: &World) {
         writer.stderr(),
     ];
     for text in everything {
-        for secret in [MYSQL_PASSWORD, KAFKA_PASSWORD, key_line] {
+        for secret in [MYSQL_PASSWORD, KAFKA_PASSWORD, REDIS_PASSWORD, key_line] {
             assert!(!text.contains(secret), "a secret got out:\n{text}");
         }
     }
@@ -262,7 +273,7 @@ async fn mysql_refusals(world: &World) {
     let required = mode("[source.tls]\nmode = \"required\"\n");
     mysql(&world.config(&[(ca, other_ca), required])).await.unwrap();
 
-    let not_trusted = "the server's certificate is not from source.tls.ca, or not for the host in source.servers";
+    let not_trusted = "the server's certificate is not from source.tls.ca, not for the host in source.servers";
     let disabled = mode("[source.tls]\nmode = \"disabled\"\n");
     for (changes, parts) in [
         (vec![(ca, other_ca)], ["certificate verify failed", not_trusted]),
@@ -347,7 +358,7 @@ async fn kafka_refusals(world: &World) {
     let verify_ca = ("[kafka.tls]\n", "[kafka.tls]\nmode = \"verify-ca\"\n");
     kafka(&world.config(&[host, verify_ca])).await.unwrap();
 
-    let not_trusted = "the broker's certificate is not from kafka.tls.ca, or not for the host in kafka.brokers";
+    let not_trusted = "the broker's certificate is not from kafka.tls.ca, not for the host in kafka.brokers";
     let login = "check user, password and mechanism in section [kafka.sasl]";
     let refused = "the brokers refuse the connection";
     let cases = [
@@ -427,4 +438,28 @@ async fn brokers_that_want_a_certificate_get_one_or_say_so() {
         let error = kafka(&world.config(&[(&*identity, change)])).await.unwrap_err();
         require(&error, Kind::Definite, &["the brokers refuse the connection", hint]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_without_tls_is_possible() {
+    let lab = Lab::builder()
+        .name("connections-sasl")
+        .mysql("8.0")
+        .brokers(1)
+        .kafka_security(KafkaSecurity::Sasl)
+        .start()
+        .await
+        .unwrap();
+    let world = World::new(lab);
+    for mechanism in ["PLAIN", "SCRAM-SHA-512"] {
+        kafka(&world.config(&[("SCRAM-SHA-512", mechanism)])).await.unwrap();
+    }
+    let error = kafka(&world.config(&[(KAFKA_PASSWORD, "wrong-password")]))
+        .await
+        .unwrap_err();
+    require(
+        &error,
+        Kind::Definite,
+        &["check user, password and mechanism in section [kafka.sasl]"],
+    );
 }

@@ -15,8 +15,8 @@ pub(super) async fn run(arguments: Run) -> Result<ExitCode> {
     let config = config::load(&arguments.config)?;
     let mut stop = stop_on_signal();
     let mut source = MySqlSource::new(&config);
-    let queue = KafkaQueue::new(&config);
     let options = Options::new(&config, arguments.until_caught_up);
+    let queue = KafkaQueue::new(&config).with_condition(&options.metrics.condition);
     options.metrics.set_server(source.address());
     // Before anything that may have to wait, so that /health says what is waited for.
     if let Some(address) = arguments.metrics.as_ref().or(config.metrics.listen.as_ref()) {

@@ -16,7 +16,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 /// A stream without any event for so long is not alive: the server is asked for one a second.
@@ -29,7 +29,7 @@ const COMMIT_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct ReaderMetrics {
     /// How it is, in words.
-    pub condition: Condition,
+    pub condition: Arc<Condition>,
     registry: Registry,
     begun: Instant,
     changes_read: Family<TableLabels, Counter>,
@@ -91,7 +91,7 @@ impl TableCounters {
 impl Default for ReaderMetrics {
     fn default() -> Self {
         let mut metrics = Self {
-            condition: Condition::default(),
+            condition: Arc::default(),
             registry: Registry::default(),
             begun: Instant::now(),
             changes_read: Family::default(),

@@ -40,7 +40,7 @@ pub async fn serve(address: &str, exposed: Arc<dyn Exposed>) -> Result<SocketAdd
     };
     let listener = TcpListener::bind(address).await.map_err(refused)?;
     let bound = listener.local_addr().map_err(refused)?;
-    tracing::info!(address = %bound, "metrics");
+    tracing::info!(address = %bound, "serving /metrics, /health and /status");
     tokio::spawn(tick(Arc::clone(&exposed)));
     tokio::spawn(accept(listener, exposed));
     Ok(bound)

@@ -24,9 +24,11 @@ use super::{Queue, Scan, Topic};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::metrics::Condition;
 use crate::source::preflight::Check;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long one question to the brokers may take before it is asked again.
@@ -36,13 +38,25 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct KafkaQueue {
     config: Config,
+    /// Is told of unsafe settings that are let pass.
+    condition: Arc<Condition>,
 }
 
 impl KafkaQueue {
     /// A queue that connects when it is used.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        Self { config: config.clone() }
+        Self {
+            config: config.clone(),
+            condition: Arc::default(),
+        }
+    }
+
+    /// The queue, with somebody who is told of unsafe settings that are let pass.
+    #[must_use]
+    pub fn with_condition(mut self, condition: &Arc<Condition>) -> Self {
+        self.condition = Arc::clone(condition);
+        self
     }
 
     /// The settings of the cluster and of our own configuration that the guarantees hang on.

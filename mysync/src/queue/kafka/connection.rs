@@ -124,8 +124,8 @@ fn refusal(reason: &str) -> Option<&'static str> {
         );
     }
     reason.contains("certificate").then_some(
-        "the broker's certificate is not from kafka.tls.ca, or not for the host in kafka.brokers: correct them, or lower \
-         kafka.tls.mode",
+        "the broker's certificate is not from kafka.tls.ca, not for the host in kafka.brokers, or not valid any more: correct \
+         them, or lower kafka.tls.mode",
     )
 }
 

@@ -289,7 +289,11 @@ async fn require_safe(
             true,
         ),
     ];
-    preflight::require(&checks, queue.config.reader.allow_unsafe).map_err(|error| error.detail(format!("topic {name}")))
+    preflight::require(&checks, queue.config.reader.allow_unsafe)
+        .map_err(|error| error.detail(format!("topic {name}")))?;
+    let passed = preflight::failed(&checks).map(|line| format!("topic {name}: {line}"));
+    queue.condition.allow_unsafe(passed);
+    Ok(())
 }
 
 async fn wait_for_leaders(queue: &KafkaQueue, name: &str) -> Result<()> {

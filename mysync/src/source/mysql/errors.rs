@@ -84,8 +84,8 @@ fn sort_tls(tls: &dyn std::error::Error, what: String) -> Error {
         "the server does not accept our certificate: check certificate and key in section [source.tls]"
     } else if text_lower.contains("certificate") || text_lower.contains("hostname") || text_lower.contains("ip address")
     {
-        "the server's certificate is not from source.tls.ca, or not for the host in source.servers: correct them, or lower \
-         source.tls.mode"
+        "the server's certificate is not from source.tls.ca, not for the host in source.servers, or not valid any more: correct \
+         them, or lower source.tls.mode"
     } else {
         return Error::transient(what).detail(text).hint(UNREACHABLE_HINT);
     };
