@@ -76,7 +76,7 @@ async fn follows(version: &str, gtid: bool) {
     for (index, step) in script.exact.iter().enumerate() {
         script::run(&lab, step, &mut expected).await;
         // Restarted now and then, so that several statements come at once, or one.
-        if index % 7 == 3 {
+        if index % 11 == 5 {
             read(&live).await.unwrap();
         }
     }

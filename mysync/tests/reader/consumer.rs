@@ -56,6 +56,7 @@ pub async fn read_partitions(lab: &Lab, topic: &str, partitions: i32) -> Vec<See
         .set("group.id", "test")
         .set("isolation.level", "read_committed")
         .set("enable.partition.eof", "true")
+        .set("fetch.wait.max.ms", "10")
         .set("enable.auto.commit", "false");
     let topic = topic.to_owned();
     tokio::task::spawn_blocking(move || consume(&config, &topic, partitions))

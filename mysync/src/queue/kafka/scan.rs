@@ -24,6 +24,8 @@ pub(super) fn start(queue: &KafkaQueue, name: &str, from_offset: i64) -> Result<
         .set("isolation.level", "read_committed")
         .set("enable.auto.commit", "false")
         .set("enable.partition.eof", "true")
+        // The end is told by an answer without records, which the broker would hold back.
+        .set("fetch.wait.max.ms", "10")
         .set("auto.offset.reset", "earliest")
         .create_with_context(Quiet)
         .map_err(|error| sort(&error, "cannot make a Kafka consumer"))?;
