@@ -121,7 +121,7 @@ fn supply(map: &mut TableMap) {
     }
     let column = |index: usize| ColumnSchema {
         name: format!("c{index}"),
-        unsigned: index % 2 == 0,
+        unsigned: index.is_multiple_of(2),
         collation: Some([45, 8, 28, 63, 192][index % 5]),
         members: vec!["x".into(), "y".into(), "z".into()],
     };
