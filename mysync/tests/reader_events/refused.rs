@@ -86,7 +86,7 @@ async fn access(lab: &Lab) {
         &error,
         "cannot log in to MySQL",
         "Access denied",
-        "check the password of mysync",
+        "check that 'mysync'@'%' exists and its password",
     );
     assert!(!error.to_string().contains("not-the-password"), "{error}");
     for (user, granted, missing) in [
