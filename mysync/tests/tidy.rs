@@ -65,7 +65,17 @@ fn every_source_file_says_first_what_it_is_and_holds_one_claim() {
 #[test]
 fn no_line_is_too_long_for_a_review_or_ends_in_blanks() {
     let mut findings = Vec::new();
-    for (name, text) in files(&[".rs", ".sh", ".toml", "ci/setup", "ci/test", "ci/demo", "ci/bench"]) {
+    for (name, text) in files(&[
+        ".rs",
+        ".sh",
+        ".toml",
+        "ci/setup",
+        "ci/test",
+        "ci/demo",
+        "ci/bench",
+        "ci/fuzz",
+        "ci/nightly",
+    ]) {
         for (index, line) in text.lines().enumerate() {
             if line.chars().count() > COLUMNS_MAX && !line.contains("http") {
                 findings.push(format!(
@@ -98,7 +108,17 @@ fn nothing_lands_half_done() {
     ]
     .map(|parts| parts.concat());
     let mut findings = Vec::new();
-    for (name, text) in files(&[".rs", ".sh", ".md", "ci/setup", "ci/test", "ci/demo", "ci/bench"]) {
+    for (name, text) in files(&[
+        ".rs",
+        ".sh",
+        ".md",
+        "ci/setup",
+        "ci/test",
+        "ci/demo",
+        "ci/bench",
+        "ci/fuzz",
+        "ci/nightly",
+    ]) {
         for mark in &marks {
             if text.contains(mark.as_str()) {
                 findings.push(format!("{name}: holds {mark}: finish it, or leave it out"));
