@@ -36,8 +36,9 @@ const TRANSACTION_MS_MAX: u32 = 900_000;
 /// How often the thread looks for acknowledgements while it waits for them.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Bytes given to the library and not yet acknowledged, unless one record alone is larger.
-const UNACKNOWLEDGED_BYTES_MAX: usize = 24 << 20;
+/// Bytes given to the library and not yet acknowledged, unless one record alone is larger. Less than its five requests in
+/// flight carry, of a batch each: what it cannot send yet makes its thread spin and fills memory, and is no faster.
+const UNACKNOWLEDGED_BYTES_MAX: usize = 4 << 20;
 
 /// Bytes of the records that the library holds. It tells only their number; since they are acknowledged about in the
 /// order in which they were sent, they are taken for the last ones.
