@@ -4,6 +4,7 @@
 //! drill asks for stands in its list `checks`; whether the run is complete, whether the fault met something in flight, and
 //! the limits are always judged.
 
+pub mod backwards;
 pub mod complete;
 pub mod conserved;
 pub mod convergence;
@@ -12,6 +13,7 @@ pub mod in_flight;
 pub mod lost;
 pub mod memory;
 pub mod out_of_order;
+pub mod partial;
 pub mod phantom;
 pub mod recovery;
 
@@ -66,6 +68,8 @@ fn findings(facts: &Facts<'_>) -> Vec<Finding> {
         CheckName::Lost => lost::check(facts, limits.lost_max),
         CheckName::Duplicate => duplicate::check(facts, limits.duplicates_max),
         CheckName::OutOfOrder => out_of_order::check(facts, limits.out_of_order_max),
+        CheckName::Partial => partial::check(facts),
+        CheckName::Backwards => backwards::check(facts),
         CheckName::Phantom => phantom::check(facts),
         CheckName::Conserved => conserved::check(facts),
         CheckName::Convergence => convergence::check(facts),

@@ -33,6 +33,9 @@ pub struct Drill {
     pub about: String,
     /// What is judged, besides what is always judged (did the fault meet something in flight, the limits).
     pub checks: Vec<CheckName>,
+    /// How the reader delivers.
+    #[serde(default, skip_serializing_if = "Delivery::is_transactional")]
+    pub delivery: Delivery,
     /// The servers.
     pub lab: LabPlan,
     /// What writes to MySQL.
@@ -44,6 +47,32 @@ pub struct Drill {
     pub faults: Vec<FaultPlan>,
     /// What is still all right.
     pub limits: Limits,
+}
+
+/// How the reader delivers changes, `reader.delivery` of its configuration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Delivery {
+    /// In Kafka transactions: nothing is seen twice.
+    #[default]
+    Transactional,
+    /// At once: after a crash the last changes come again as they were.
+    Sequenced,
+}
+
+impl Delivery {
+    /// The word in the configuration.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Delivery::Transactional => "transactional",
+            Delivery::Sequenced => "sequenced",
+        }
+    }
+
+    fn is_transactional(&self) -> bool {
+        *self == Delivery::Transactional
+    }
 }
 
 /// The servers of a drill.
@@ -148,10 +177,14 @@ pub enum FaultKind {
 pub enum CheckName {
     /// Every acknowledged change has its record.
     Lost,
-    /// No change has two.
+    /// No change has two; in sequenced delivery only as further copies.
     Duplicate,
     /// Versions rise and have no gaps.
     OutOfOrder,
+    /// No transaction is seen in part; for transactional delivery.
+    Partial,
+    /// No row of the target is set back to what it was before; for targets that are not broken.
+    Backwards,
     /// No record stands for a change that nobody made.
     Phantom,
     /// The sum of all balances is what it was.

@@ -1,5 +1,6 @@
 //! A history with what the checks look up again and again: which record shows which change, and when.
 
+use crate::drill::Delivery;
 use crate::history::{History, Observed, Op, Outcome, Row, Transaction, Write};
 use std::collections::{HashMap, HashSet};
 
@@ -55,6 +56,12 @@ impl<'a> Facts<'a> {
             .transactions
             .iter()
             .filter(|transaction| transaction.outcome == Outcome::Acknowledged)
+    }
+
+    /// How the reader delivered.
+    #[must_use]
+    pub fn delivery(&self) -> Delivery {
+        self.history.drill().map(|drill| drill.delivery).unwrap_or_default()
     }
 
     /// `database.table` of a record of the pipeline's topics.

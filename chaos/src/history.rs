@@ -216,6 +216,9 @@ pub struct Observed {
     /// `after.balance`, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balance: Option<i64>,
+    /// Digest of all that the value says, but for the time at which the reader read it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<u64>,
 }
 
 /// What a record says.

@@ -8,8 +8,9 @@ pub(crate) mod usage;
 
 use crate::error::{Doing, Error, Result};
 use crate::history::{ProcessChange, ProcessEvent, ProcessSample, Record, Recorder};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +21,10 @@ use usage::Usage;
 
 /// Between two samples of memory and CPU.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(500);
+/// Between two looks whether a doomed process is dead.
+const DEATH_POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// The signal by which a process dies at its stop point, SIGABRT.
+const ABORTED: i32 = 6;
 /// Lines of a log that an error shows.
 const LOG_LINES_SHOWN: usize = 12;
 
@@ -66,6 +71,8 @@ struct Shared {
     recorder: Recorder,
     folder: PathBuf,
     children: Mutex<BTreeMap<Role, Child>>,
+    /// Those that are to die at a stop point.
+    doomed: Mutex<BTreeSet<Role>>,
     ended: Mutex<Vec<String>>,
 }
 
@@ -76,6 +83,7 @@ impl Pipeline {
             recorder: recorder.clone(),
             folder: folder.to_owned(),
             children: Mutex::default(),
+            doomed: Mutex::default(),
             ended: Mutex::default(),
         });
         let sampler = tokio::spawn(Arc::clone(&shared).sample_for_ever());
@@ -90,11 +98,33 @@ impl Pipeline {
 
     /// Starts a process that does not run.
     pub fn start(&self, role: Role) -> Result<()> {
+        self.spawn(role, &self.binary, &[])
+    }
+
+    /// Starts a process that dies at a stop point, `<place>@<n>=<action>` (mysync/src/stop_point/armed.rs).
+    pub fn start_doomed(&self, role: Role, stop_point: &str) -> Result<()> {
+        self.shared.doomed().insert(role);
+        self.spawn(role, &stop_points_binary()?, &[("MYSYNC_STOP_POINT", stop_point)])
+    }
+
+    /// Waits until a process that was started doomed is dead; false when the deadline passed.
+    pub async fn wait_for_death(&self, role: Role, deadline: Duration) -> bool {
+        let gone = async {
+            while self.runs(role) {
+                tokio::time::sleep(DEATH_POLL_INTERVAL).await;
+                self.shared.look_for_ended();
+            }
+        };
+        tokio::time::timeout(deadline, gone).await.is_ok()
+    }
+
+    fn spawn(&self, role: Role, binary: &Path, environment: &[(&str, &str)]) -> Result<()> {
         let log = open_log(&self.folder, role)?;
         let errors = log
             .try_clone()
             .doing(|| format!("the log of the {} cannot be opened", role.name()))?;
-        let child = Command::new(&self.binary)
+        let child = Command::new(binary)
+            .envs(environment.iter().copied())
             .args(role.words())
             .arg("--config")
             .arg(&self.config)
@@ -103,7 +133,7 @@ impl Pipeline {
             .stderr(errors)
             .kill_on_drop(true)
             .spawn()
-            .doing(|| format!("the {} cannot be started: {}", role.name(), self.binary.display()))?;
+            .doing(|| format!("the {} cannot be started: {}", role.name(), binary.display()))?;
         let detail = child.id().map_or(String::new(), |pid| format!("process {pid}"));
         self.shared.children().insert(role, child);
         self.shared.record(role, ProcessChange::Started, detail);
@@ -151,6 +181,7 @@ impl Pipeline {
     async fn end(&self, role: Role, change: ProcessChange) -> Result<()> {
         self.shared.sample();
         let child = self.shared.children().remove(&role);
+        self.shared.doomed().remove(&role);
         let Some(mut child) = child else {
             self.check()?;
             return Err(Error::definite(format!("the {} does not run", role.name())).hint("start it first"));
@@ -177,6 +208,10 @@ impl Shared {
         self.children.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn doomed(&self) -> MutexGuard<'_, BTreeSet<Role>> {
+        self.doomed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn record(&self, role: Role, what: ProcessChange, detail: String) {
         let (at_us, name) = (self.recorder.now_us(), role.name().to_owned());
         self.recorder.append(&Record::ProcessEvent(ProcessEvent {
@@ -196,13 +231,8 @@ impl Shared {
     }
 
     fn sample(&self) {
-        let mut children = self.children();
-        let mut gone = Vec::new();
-        for (role, child) in children.iter_mut() {
-            if let Ok(Some(status)) = child.try_wait() {
-                gone.push((*role, status));
-                continue;
-            }
+        self.look_for_ended();
+        for (role, child) in self.children().iter() {
             let Some((pid, usage)) = child.id().and_then(|pid| Some((pid, Usage::of(pid)?))) else {
                 continue;
             };
@@ -215,8 +245,24 @@ impl Shared {
                 cpu_ms: usage.cpu_ms,
             }));
         }
+    }
+
+    /// A process that ended by itself is nobody's victim, unless it was doomed.
+    fn look_for_ended(&self) {
+        let mut children = self.children();
+        let mut gone = Vec::new();
+        for (role, child) in children.iter_mut() {
+            if let Ok(Some(status)) = child.try_wait() {
+                gone.push((*role, status));
+            }
+        }
         for (role, status) in gone {
             children.remove(&role);
+            let is_doomed = self.doomed().remove(&role);
+            if is_doomed && status.signal() == Some(ABORTED) {
+                self.record(role, ProcessChange::Killed, format!("at its stop point: {status}"));
+                continue;
+            }
             let log = last_lines(&self.folder.join(log_name(role)));
             let what = format!("the {} ended by itself: {status}\n{log}", role.name());
             self.ended
@@ -234,14 +280,22 @@ impl Shared {
 
 /// The binary `mysync` beside this one, or, in a test, beside the folder of the tests.
 pub fn binary() -> Result<PathBuf> {
+    beside("mysync", "cargo build --workspace")
+}
+
+/// The same with stop points, for tests.
+pub fn stop_points_binary() -> Result<PathBuf> {
+    let how = "cargo build --workspace --bin mysync-stop-points --features mysync/stop-points";
+    beside("mysync-stop-points", how)
+}
+
+fn beside(name: &str, how: &str) -> Result<PathBuf> {
     let own = std::env::current_exe().doing(|| "the path of this binary is not known".into())?;
     let folders = own.ancestors().skip(1).take(2);
     let found = folders
-        .map(|folder| folder.join("mysync"))
+        .map(|folder| folder.join(name))
         .find(|candidate| candidate.is_file());
-    found.ok_or_else(|| {
-        Error::definite(format!("the binary mysync is not beside {}", own.display())).hint("cargo build --workspace")
-    })
+    found.ok_or_else(|| Error::definite(format!("the binary {name} is not beside {}", own.display())).hint(how))
 }
 
 fn log_name(role: Role) -> String {

@@ -4,7 +4,7 @@
 //! one comes through; only what is acknowledged after that must arrive. After the workload it settles: one more pulse must
 //! come through, and the numbers of the changes seen must have no hole.
 
-use crate::drill::{self, Drill, TargetName};
+use crate::drill::{self, Delivery, Drill, TargetName};
 use crate::error::{Doing, Error, Result};
 use crate::fault::Surroundings;
 use crate::history::{Begun, Convergence, Ended, Record, Recorder, Settled};
@@ -44,11 +44,12 @@ pub struct Rig {
     pub bank: Bank,
     /// What is seen in the topics.
     pub topics: TopicObserver,
+    /// What is seen in Redis.
+    pub rows: RowObserver,
     /// Where all is recorded.
     pub recorder: Recorder,
     seed: u64,
     config: PathBuf,
-    _rows: RowObserver,
 }
 
 /// What a rig is set up for.
@@ -78,11 +79,9 @@ impl Rig {
         let recorder = begin(drill, seed, folder)?;
         let lab = lab(drill, folder).await?;
         let config = folder.join("mysync.toml");
-        std::fs::write(
-            &config,
-            lab.config_toml(PREFIX, &[&[bank::TABLES], more_tables].concat()),
-        )
-        .doing(|| format!("the configuration file cannot be written: {}", config.display()))?;
+        let sections = lab.config_toml(PREFIX, &[&[bank::TABLES], more_tables].concat());
+        std::fs::write(&config, with_delivery(sections, drill.delivery))
+            .doing(|| format!("the configuration file cannot be written: {}", config.display()))?;
         let primary = lab.primary().doing(|| "the drill's lab has no MySQL".into())?;
         let options = primary.opts("root", fixtures::mysql::ROOT_PASSWORD);
         let bank = Bank::create(options, &drill.workload, seed, &recorder).await?;
@@ -99,10 +98,10 @@ impl Rig {
             pipeline,
             bank,
             topics,
+            rows,
             recorder,
             seed,
             config,
-            _rows: rows,
         };
         rig.wake().await?;
         rig.bank.open_accounts().await?;
@@ -231,6 +230,16 @@ fn begin(drill: &Drill, seed: u64, folder: &Path) -> Result<Recorder> {
     })));
     recorder.flush()?;
     Ok(recorder)
+}
+
+/// The section `[reader]` is there only when the lab needs it.
+fn with_delivery(mut sections: String, delivery: Delivery) -> String {
+    const SECTION: &str = "[reader]\n";
+    if !sections.contains(SECTION) {
+        sections.push('\n');
+        sections.push_str(SECTION);
+    }
+    sections.replace(SECTION, &format!("{SECTION}delivery = {:?}\n", delivery.word()))
 }
 
 async fn lab(drill: &Drill, folder: &Path) -> Result<Lab> {

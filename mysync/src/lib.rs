@@ -24,6 +24,7 @@ pub mod reader;
 pub mod schema;
 pub mod source;
 pub mod stop;
+pub mod stop_point;
 pub mod tables;
 pub mod target;
 pub mod usage;

@@ -32,7 +32,7 @@ mod xa;
 
 pub use patience::until_answered;
 
-use crate::config::{Config, OnCascade, OnDdl, Start};
+use crate::config::{Config, Delivery, OnCascade, OnDdl, Start};
 use crate::encode::Form;
 use crate::error::Result;
 use crate::metrics::ReaderMetrics;
@@ -49,6 +49,10 @@ use std::time::{Duration, Instant};
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_LAST: Duration = Duration::from_secs(5);
 
+/// How much longer and larger a Kafka transaction may be while the reader is catching up. In sequenced delivery a commit
+/// only sets a checkpoint, and nothing is gained by fewer of them.
+const CATCHING_UP_FACTOR: u32 = 20;
+
 /// How the reader runs.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -58,6 +62,8 @@ pub struct Options {
     pub commit_interval: Duration,
     /// Changes after which a Kafka transaction is committed.
     pub commit_changes_max: usize,
+    /// How much longer and larger a commit may be while the reader is catching up.
+    pub catching_up_factor: u32,
     /// Where to begin without a checkpoint.
     pub start: Start,
     /// What to do at a statement that changes rows without row events.
@@ -82,6 +88,10 @@ impl Options {
             form: Form::new(config),
             commit_interval: Duration::from_millis(config.reader.commit_interval_ms),
             commit_changes_max: config.reader.commit_changes_max,
+            catching_up_factor: match config.reader.delivery {
+                Delivery::Transactional => CATCHING_UP_FACTOR,
+                Delivery::Sequenced => 1,
+            },
             start: config.reader.start,
             on_ddl: config.reader.on_ddl,
             on_cascade: config.reader.on_cascade,

@@ -26,6 +26,7 @@ fn options(config: &Config) -> Options {
         form: Form::new(config),
         commit_interval: Duration::from_millis(50),
         commit_changes_max: 3,
+        catching_up_factor: 20,
         start: Start::Oldest,
         on_ddl: OnDdl::Stop,
         on_cascade: OnCascade::Refuse,

@@ -8,20 +8,22 @@ use std::collections::HashMap;
 /// Adds up the first and the last balance of every account.
 #[must_use]
 pub fn check(facts: &Facts<'_>) -> Finding {
-    let mut opened: i64 = 0;
+    let mut opened: HashMap<(&str, &str, i64), i64> = HashMap::new();
     let mut last: HashMap<(&str, &str), (i64, i64)> = HashMap::new();
     for record in &facts.records {
         let (Some(version), Some(balance)) = (record.version, record.balance) else {
             continue;
         };
         if record.op == Op::Insert {
-            opened += balance;
+            // In sequenced delivery there can be further copies of it.
+            opened.insert((&record.topic, &record.key, version), balance);
         }
         let entry = last.entry((&record.topic, &record.key)).or_insert((version, balance));
         if entry.0 <= version {
             *entry = (version, balance);
         }
     }
+    let opened: i64 = opened.values().sum();
     let closed: i64 = last.values().map(|(_, balance)| balance).sum();
     let mut tally = Tally::new("conserved");
     tally.checked = last.len() as u64;

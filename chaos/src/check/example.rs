@@ -117,6 +117,7 @@ impl Maker {
                     op,
                     written_by: matches!(op, Op::Insert | Op::Update).then_some(written_by),
                     balance: *balance,
+                    content: None,
                 }));
             }
             self.version += 1;

@@ -1,10 +1,12 @@
 //! Versions rise in every partition, every key keeps to one partition, what was acknowledged before another transaction
-//! began has the lower version, and the sequence numbers of all versions together have no gap.
+//! began has the lower version, and the sequence numbers of all versions together have no gap. In sequenced delivery this is
+//! asked of first copies: what a crash brings again stands behind them, and consumers pass it over.
 
+use crate::drill::Delivery;
 use crate::facts::Facts;
 use crate::history::{Observed, Op, Outcome};
 use crate::verdict::{Finding, Tally};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// Bits of a version below the epoch.
 const SEQ_BITS: u32 = 48;
@@ -21,16 +23,20 @@ pub fn check(facts: &Facts<'_>, out_of_order_max: u64) -> Finding {
             .or_default()
             .push(record);
     }
-    rise_in_each_partition(partitions, &mut tally);
+    rise_in_each_partition(partitions, facts.delivery() == Delivery::Sequenced, &mut tally);
     keep_to_one_partition(facts, &mut tally);
     follow_real_time(facts, &mut tally);
     have_no_gap(facts, &mut tally);
     tally.finding(out_of_order_max, "records are out of order")
 }
 
-fn rise_in_each_partition(partitions: BTreeMap<(&str, i32), Vec<&Observed>>, tally: &mut Tally) {
+fn rise_in_each_partition(partitions: BTreeMap<(&str, i32), Vec<&Observed>>, sequenced: bool, tally: &mut Tally) {
     for ((topic, partition), mut records) in partitions {
         records.sort_by_key(|record| record.offset);
+        if sequenced {
+            let mut firsts = HashSet::new();
+            records.retain(|record| firsts.insert((record.version, record.key.as_str(), record.op)));
+        }
         for pair in records.windows(2) {
             let (before, after) = (pair[0], pair[1]);
             // The records of one change share its version; whether they are of one change, the check `duplicate` says.
@@ -166,6 +172,24 @@ mod tests {
             history.observed.retain(|record| record.version != Some(gone));
             prop_assert_eq!(verdict(&history), Verdict::Inconsistent);
         }
+    }
+
+    #[test]
+    fn in_sequenced_delivery_the_last_changes_may_come_again_and_a_first_copy_may_not_come_late() {
+        let mut history = example::history();
+        let again: Vec<Observed> = history.observed[history.observed.len() - 4..]
+            .iter()
+            .map(|record| Observed {
+                offset: record.offset + 100,
+                ..record.clone()
+            })
+            .collect();
+        history.observed.extend(again);
+        assert_eq!(verdict(&history), Verdict::Inconsistent);
+        history.begun.as_mut().unwrap().drill.delivery = Delivery::Sequenced;
+        assert_eq!(verdict(&history), Verdict::Consistent);
+        history.observed[3].offset += 1_000;
+        assert_eq!(verdict(&history), Verdict::Inconsistent);
     }
 
     #[test]

@@ -9,8 +9,10 @@ use crate::history::{Observed, Op, Record, Recorder};
 use rdkafka::consumer::{BaseConsumer, Consumer, StreamConsumer};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -289,6 +291,29 @@ struct Envelope {
     after: Option<Row>,
 }
 
+/// All of an envelope but the time at which the reader read the change.
+#[derive(Deserialize, Hash)]
+struct Content<'a> {
+    #[serde(borrow, deserialize_with = "raw")]
+    before: &'a str,
+    #[serde(borrow, deserialize_with = "raw")]
+    after: &'a str,
+    #[serde(borrow, deserialize_with = "raw")]
+    source: &'a str,
+}
+
+/// A value as its text stands there.
+fn raw<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<&'de str, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(RawValue::get)
+}
+
+fn content(value: &[u8]) -> Option<u64> {
+    let content: Content<'_> = serde_json::from_slice(value).ok()?;
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    Some(hasher.finish())
+}
+
 /// The columns of the bank's tables that the checks look at.
 #[derive(Deserialize)]
 struct Row {
@@ -319,6 +344,7 @@ fn observed(message: &BorrowedMessage<'_>, at_us: u64) -> Observed {
         op,
         written_by: after.as_ref().and_then(|row| row.written_by),
         balance: after.as_ref().and_then(|row| row.balance),
+        content: message.payload().and_then(content),
     }
 }
 
@@ -334,6 +360,17 @@ fn op_of(op: &str) -> Op {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_that_was_read_later_has_the_same_content_and_another_row_has_not() {
+        let envelope = |after: &str, read_ms: u64| {
+            format!(r#"{{"before":null,"after":{after},"source":{{"pos":7}},"op":"c","ts_ms":{read_ms}}}"#)
+        };
+        let of = |after, read_ms| content(envelope(after, read_ms).as_bytes());
+        assert_eq!(of("{\"id\":1}", 5), of("{\"id\":1}", 6));
+        assert_ne!(of("{\"id\":1}", 5), of("{\"id\":2}", 5));
+        assert!(of("{\"id\":1}", 5).is_some());
+    }
 
     #[test]
     fn a_hole_is_kept_in_mind_until_it_is_filled() {

@@ -8,6 +8,7 @@ use crate::history::{Applied, Record, Recorder};
 use redis::aio::MultiplexedConnection;
 use std::collections::HashMap;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
@@ -19,22 +20,34 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
 /// Watches until it is dropped.
 pub struct RowObserver {
     task: JoinHandle<()>,
+    /// Changes seen.
+    seen: watch::Receiver<u64>,
 }
 
 impl RowObserver {
     /// Starts to watch `keys` of a table, whose rows are hashes `{db}:{table}:{pk}`.
     pub fn start(url: &str, table: &str, keys: Vec<u64>, recorder: &Recorder) -> Result<Self> {
         let client = redis::Client::open(url).doing(|| "the observer has no address of Redis".into())?;
+        let (saw, seen) = watch::channel(0);
         let watcher = Watcher {
             client,
             table: table.to_owned(),
             keys,
             recorder: recorder.clone(),
             last: HashMap::new(),
+            saw,
         };
         Ok(Self {
             task: tokio::spawn(watcher.watch()),
+            seen,
         })
+    }
+
+    /// Waits until a change is seen that was not seen yet; false when the deadline passed.
+    pub async fn wait_for_change(&self, deadline: Duration) -> bool {
+        let mut seen = self.seen.clone();
+        seen.mark_unchanged();
+        matches!(tokio::time::timeout(deadline, seen.changed()).await, Ok(Ok(())))
     }
 }
 
@@ -50,6 +63,7 @@ struct Watcher {
     keys: Vec<u64>,
     recorder: Recorder,
     last: HashMap<u64, u64>,
+    saw: watch::Sender<u64>,
 }
 
 impl Watcher {
@@ -92,6 +106,7 @@ impl Watcher {
                     key: *key,
                     written_by,
                 }));
+                self.saw.send_modify(|seen| *seen += 1);
             }
         }
     }

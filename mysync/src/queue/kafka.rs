@@ -26,6 +26,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::metrics::Condition;
 use crate::source::preflight::Check;
+use crate::stop_point::{self, StopPoint};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use std::sync::Arc;
@@ -167,6 +168,7 @@ impl KafkaQueue {
     async fn open_publisher(&self) -> Result<(KafkaPublisher, Option<Checkpoint>)> {
         topics::create(self, Topic::Compacted("checkpoint")).await?;
         let publisher = KafkaPublisher::open(self).await?;
+        stop_point::reach(StopPoint::Fenced);
         let checkpoint = checkpoints::last(self).await?;
         if checkpoint.is_none() {
             topics::require_unused_prefix(self).await?;

@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::queue::{Batch, Publisher, Queue, Topic, TopicId};
 use crate::source::Source;
 use crate::stop::Stop;
+use crate::stop_point::{self, StopPoint};
 use crate::tables::TableFilter;
 use crate::version::Version;
 use decide::Decided;
@@ -34,9 +35,6 @@ const BATCH_BYTES: usize = 512 << 10;
 /// A reader that is so far behind is catching up: its changes are late already, and what counts is that few large Kafka
 /// transactions cost less than many small ones.
 const CATCHING_UP_LAG_MS: i64 = 3_000;
-
-/// How much longer and larger a Kafka transaction may be meanwhile.
-const CATCHING_UP_FACTOR: u32 = 20;
 
 /// How long the position may run ahead of the checkpoint while no followed table changes.
 const IDLE_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
@@ -239,6 +237,9 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
         if self.publisher.has_room() {
             self.send().await?;
         }
+        if !self.progress.is_commit_possible() {
+            stop_point::reach(StopPoint::MidTransaction);
+        }
         let is_commit_possible = self.can_commit();
         if is_commit_possible && self.progress.open.changes > 0 {
             return self.commit().await;
@@ -277,7 +278,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
     fn is_commit_due(&self) -> bool {
         let (progress, options) = (&self.progress, self.context.options);
         let patience = if progress.lag_ms > CATCHING_UP_LAG_MS {
-            CATCHING_UP_FACTOR
+            options.catching_up_factor
         } else {
             1
         };
@@ -415,7 +416,10 @@ impl Progress {
             (Body::TableMap(table_map), _) => self.introduce(table_map, context, publisher).await?,
             (Body::Rows(rows), _) => self.encode(event, rows, publisher).await?,
             (_, Meaning::TransactionEnd) => self.end_transaction(event.header.timestamp_seconds),
-            (_, Meaning::NewFile) => self.tables.clear(),
+            (_, Meaning::NewFile) => {
+                stop_point::reach(StopPoint::AfterRotate);
+                self.tables.clear();
+            }
             (_, Meaning::XaBegin) => self.begin_xa(publisher).await?,
             (_, Meaning::XaPrepared(xid)) => self.prepare_xa(xid, event, publisher).await?,
             (_, Meaning::XaDecided(decision)) => {
@@ -506,6 +510,7 @@ impl Progress {
             if self.batch.bytes_len() >= BATCH_BYTES {
                 let batch = std::mem::take(&mut self.batch);
                 self.batch = publisher.send(batch).await?;
+                stop_point::reach(StopPoint::MidTransaction);
             }
         }
         let (orders, is_statement_end) = (self.frame.orders(), rows.is_statement_end);

@@ -23,6 +23,7 @@ use crate::queue::Batch;
 use crate::queue::kafka::topics::Declared;
 use crate::queue::kafka::{KafkaQueue, sort};
 use crate::queue::window::{Bounds, Window};
+use crate::stop_point::{self, StopPoint};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
@@ -196,7 +197,11 @@ impl Sequencer {
 
     /// Gives the producer all that the window has for it.
     fn hand_out(&mut self) -> Result<()> {
+        let (mut before, first) = (None, self.window.next().map(|(number, _)| number));
         while let Some((number, record)) = self.window.next() {
+            if before.replace(record.version) == Some(record.version) {
+                stop_point::reach(StopPoint::BetweenRecords);
+            }
             let topic = &self.topics[record.topic as usize];
             if topic.is_fence && self.window.acknowledged_to() < number {
                 return Ok(());
@@ -211,6 +216,9 @@ impl Sequencer {
                 }
             }
             self.window.advance();
+        }
+        if first.is_some() {
+            stop_point::reach(StopPoint::AfterSend);
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::queue::kafka::topics::Declared;
 use crate::queue::kafka::{ANSWER_TIMEOUT, KafkaQueue, sort};
 use crate::queue::{Batch, Record};
+use crate::stop_point::{self, StopPoint};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::collections::VecDeque;
@@ -76,9 +77,20 @@ pub(super) struct Transactions {
 impl Transactions {
     /// Fences every older publisher of the same name and waits until its transactions have ended.
     pub(super) fn open(queue: &KafkaQueue) -> Result<Self> {
-        let lanes = (0..LANES).map(|lane| open_lane(queue, lane));
+        // Side by side: each waits for brokers.
+        let lanes = std::thread::scope(|scope| {
+            let opening: Vec<_> = (0..LANES)
+                .map(|lane| scope.spawn(move || open_lane(queue, lane)))
+                .collect();
+            let opened = opening.into_iter().map(|opening| {
+                opening
+                    .join()
+                    .unwrap_or_else(|_| Err(Error::transient("a thread of the publisher ended")))
+            });
+            opened.collect::<Result<_>>()
+        })?;
         Ok(Self {
-            lanes: lanes.collect::<Result<_>>()?,
+            lanes,
             turn: 0,
             in_flight: InFlight::default(),
             topics: Vec::new(),
@@ -130,9 +142,14 @@ impl Transactions {
 
     fn send(&mut self, batch: &Batch) -> Result<()> {
         self.begin()?;
+        let mut before = None;
         for record in batch.records() {
+            if before.replace(record.version) == Some(record.version) {
+                stop_point::reach(StopPoint::BetweenRecords);
+            }
             self.send_record(&record)?;
         }
+        stop_point::reach(StopPoint::AfterSend);
         self.producer().poll(Duration::ZERO);
         Ok(())
     }
@@ -239,10 +256,12 @@ impl Transactions {
         self.enqueue(message, bytes)?;
         self.flush()?;
         let flushed = begun.elapsed();
+        stop_point::reach(StopPoint::BeforeCheckpoint);
         let deadline = Instant::now() + Duration::from_millis(TRANSACTION_MS_MAX.into());
         loop {
             match self.producer().commit_transaction(ANSWER_TIMEOUT) {
                 Ok(()) => {
+                    stop_point::reach(StopPoint::AfterCheckpoint);
                     self.transaction_open = false;
                     self.turn = (self.turn + 1) % self.lanes.len();
                     tracing::debug!(flush = ?flushed, whole = ?begun.elapsed(), "Kafka transaction committed");

@@ -1,0 +1,15 @@
+//! `kill -9` of the reader and of the writer at any time, and restart, in sequenced delivery: nothing lost, first copies in
+//! order, every further copy with the version and content of its first, Redis equal to MySQL and never set back.
+//! `MYSYNC_KILLS=200` for the long run.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "kill_nine/schedule.rs"]
+mod schedule;
+
+use chaos::drill::Delivery;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sequenced_delivery_survives_kill_nine_at_any_moment() {
+    schedule::kill_and_judge("kill-nine-sequenced", Delivery::Sequenced, 8).await;
+}
