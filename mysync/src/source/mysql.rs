@@ -5,10 +5,12 @@ pub mod heartbeat;
 mod cascades;
 mod errors;
 mod history;
+mod packets;
 mod settings;
 mod stream;
 mod tables;
 mod tls;
+mod wire;
 
 use super::gtid_set::GtidSet;
 use super::preflight::Check;
@@ -58,14 +60,19 @@ impl MySqlSource {
         &self.config.servers[0]
     }
 
+    fn host_and_port(&self) -> (&str, u16) {
+        let (host, port) = self.address().rsplit_once(':').unwrap_or((self.address(), ""));
+        (host, port.parse().unwrap_or(3306))
+    }
+
     /// Connects for statements.
     pub async fn connect(&self) -> Result<Conn> {
-        let (host, port) = self.address().rsplit_once(':').unwrap_or((self.address(), "3306"));
+        let (host, port) = self.host_and_port();
         let tls = Tls::used(self.config.tls.as_ref()).map(tls::options).transpose()?;
         let options = OptsBuilder::default()
             .ssl_opts(tls)
             .ip_or_hostname(host)
-            .tcp_port(port.parse().unwrap_or(3306))
+            .tcp_port(port)
             .user(Some(&self.config.user))
             .pass(Some(self.config.password.reveal()))
             .prefer_socket(false)
@@ -204,7 +211,8 @@ impl Source for MySqlSource {
         let mut connection = self.connect().await?;
         let server = self.server(&mut connection).await?;
         history::require_known(self, &mut connection, &server, position).await?;
-        self.stream = Some(EventStream::open(self, connection, &server, position).await?);
+        connection.disconnect().await.ok();
+        self.stream = Some(EventStream::open(self, &server, position).await?);
         Ok(())
     }
 

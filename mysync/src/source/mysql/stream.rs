@@ -1,25 +1,18 @@
-//! The stream of raw events.
+//! The stream of raw events: each event as the server sends it, header and checksum included.
 //!
-//! mysql_async takes each event apart into header, body and checksum; the bytes are put together again here as they
-//! came, so that the decoder sees the whole event and verifies the checksum itself. The library panics on some malformed
-//! packets: such a panic becomes a definite error. Silence is an error too: the server is asked for a heartbeat every
-//! second, so a stream without any event for [`SILENCE_SECONDS_MAX`] is a half-open connection.
-//!
-//! Behind a compressed transaction the library hands out that transaction's events once more, unpacked: exactly as many
-//! bytes of them as the event announces, for it fills a buffer of that size. They are counted off here ([`Copies`]); the
-//! decoder unpacks the transaction itself, and an event whose unpacking fails ends the stream before the next one is asked for.
+//! Silence is an error: the server is asked for a heartbeat every second, so a stream without any event for
+//! [`SILENCE_SECONDS_MAX`] is a half-open connection.
 
-use super::{MySqlSource, Server};
+use super::wire::{Login, Wire};
+use super::{ANSWER_SECONDS_MAX, MySqlSource, Server};
 use crate::checkpoint::Position;
 use crate::error::{Error, Result};
 use crate::source::gtid_set::GtidSet;
-use futures::{FutureExt, StreamExt};
-use mysql_async::prelude::Queryable;
-use mysql_async::{BinlogStream, BinlogStreamRequest, Conn, Sid};
-use mysql_common::binlog::consts::TransactionPayloadCompressionType;
-use mysql_common::binlog::events::{Event as LibraryEvent, TransactionPayloadEvent};
-use mysql_common::proto::MySerialize;
-use std::panic::AssertUnwindSafe;
+use futures::FutureExt;
+use mysql_async::Sid;
+use mysql_common::misc::raw::Either;
+use mysql_common::packets::ComRegisterSlave;
+use mysql_common::packets::binlog_request::BinlogRequest;
 use std::time::Duration;
 
 /// Offset of a binlog file's first event, after the file's magic number.
@@ -27,17 +20,18 @@ pub(super) const FILE_START: u64 = 4;
 
 const HEARTBEAT_NANOSECONDS: u64 = 1_000_000_000;
 const SILENCE_SECONDS_MAX: u64 = 15;
-const FORMAT_DESCRIPTION_EVENT: u8 = 15;
 
-const TRANSACTION_PAYLOAD_EVENT: u8 = 40;
+/// Set before the stream. Of two names for one thing the first is known to all versions, the second to 8.0.26 and later.
+const SETTINGS: [&str; 2] = ["master", "source"];
 
-/// Memory that is kept from one event to the next, bytes.
-const KEPT_BYTES_MAX: usize = 1 << 20;
+/// First byte of a packet that holds an event, and of the one that ends the stream.
+const EVENT: u8 = 0x00;
+const END: u8 = 0xfe;
+/// The end has at most so many bytes.
+const END_BYTES_MAX: usize = 8;
 
 pub(super) struct EventStream {
-    stream: BinlogStream,
-    bytes: Vec<u8>,
-    copies: Copies,
+    wire: Wire,
 }
 
 /// Why the stream ended.
@@ -46,9 +40,9 @@ pub(super) enum Lost {
     Closed,
     /// No event, not even a heartbeat.
     Silent,
-    /// The client library panicked.
+    /// A packet that is none of a binlog stream.
     Malformed,
-    /// What the client library says.
+    /// What the connection or the server says.
     Client(mysql_async::Error),
 }
 
@@ -68,106 +62,77 @@ impl Lost {
 }
 
 impl EventStream {
-    pub(super) async fn open(
-        source: &MySqlSource,
-        mut connection: Conn,
-        server: &Server,
-        position: &Position,
-    ) -> Result<Self> {
-        // Two names for one thing: the first is known to all versions, the second to 8.0.26 and later.
-        for name in ["master_heartbeat_period", "source_heartbeat_period"] {
-            let statement = format!("SET @{name} = {HEARTBEAT_NANOSECONDS}");
-            let asked = connection.query_drop(statement).await;
-            asked.map_err(|error| source.sort(error, "cannot ask MySQL for heartbeats"))?;
+    /// Logs in and asks for the stream from `position` on.
+    pub(super) async fn open(source: &MySqlSource, server: &Server, position: &Position) -> Result<Self> {
+        let opening = tokio::time::timeout(
+            Duration::from_secs(ANSWER_SECONDS_MAX),
+            request(source, server, position),
+        );
+        match opening.await {
+            Ok(opened) => opened.map(|wire| Self { wire }),
+            Err(_) => Err(Error::transient(format!(
+                "MySQL did not answer in {ANSWER_SECONDS_MAX} s: {}",
+                source.address()
+            ))),
         }
-        let request = BinlogStreamRequest::new(source.config.server_id);
-        let request = match (server.gtid, &position.gtid_set) {
-            (true, Some(set)) => request.with_gtid().with_gtid_set(sids(set)?),
-            _ => request
-                .with_filename(position.file.as_bytes())
-                .with_pos(position.offset),
-        };
-        let opened = connection.get_binlog_stream(request).await;
-        let stream = opened.map_err(|error| source.sort(error, "cannot open the binlog stream"))?;
-        Ok(Self {
-            stream,
-            bytes: Vec::new(),
-            copies: Copies::default(),
-        })
     }
 
     /// Waits for the next event. Dropping the future while it waits loses nothing.
     pub(super) async fn fill(&mut self) -> Result<(), Lost> {
-        let event = loop {
-            let event = self.next().await?;
-            if !self.copies.take(&event)? {
-                break event;
-            }
+        let filled = match self.wire.fill().now_or_never() {
+            Some(filled) => filled,
+            None => match tokio::time::timeout(Duration::from_secs(SILENCE_SECONDS_MAX), self.wire.fill()).await {
+                Ok(filled) => filled,
+                Err(_elapsed) => return Err(Lost::Silent),
+            },
         };
-        self.bytes.clear();
-        self.bytes.shrink_to(KEPT_BYTES_MAX);
-        event.header().serialize(&mut self.bytes);
-        self.bytes.extend_from_slice(event.data());
-        if event.header().event_type_raw() == FORMAT_DESCRIPTION_EVENT
-            && let Ok(Some(algorithm)) = event.footer().get_checksum_alg()
-        {
-            self.bytes.push(algorithm as u8);
-        }
-        if let Some(checksum) = event.checksum() {
-            self.bytes.extend_from_slice(&checksum);
-        }
-        Ok(())
-    }
-
-    async fn next(&mut self) -> Result<LibraryEvent, Lost> {
-        let next = AssertUnwindSafe(self.stream.next()).catch_unwind();
-        match tokio::time::timeout(Duration::from_secs(SILENCE_SECONDS_MAX), next).await {
-            Ok(Ok(Some(Ok(event)))) => Ok(event),
-            Ok(Ok(Some(Err(error)))) => Err(Lost::Client(error)),
-            Ok(Ok(None)) => Err(Lost::Closed),
-            Ok(Err(_panic)) => Err(Lost::Malformed),
-            Err(_elapsed) => Err(Lost::Silent),
+        filled.map_err(Lost::Client)?;
+        match self.wire.packet() {
+            [EVENT, ..] => Ok(()),
+            end @ [END, ..] if end.len() <= END_BYTES_MAX => Err(Lost::Closed),
+            _ => Err(Lost::Malformed),
         }
     }
 
     /// The event that [`EventStream::fill`] brought.
     pub(super) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.wire.packet().get(1..).unwrap_or_default()
     }
 }
 
-/// Tells the events that the library unpacked from a compressed transaction from those that the server sent.
-#[derive(Debug, Default)]
-struct Copies {
-    /// Bytes of them that are still to come.
-    bytes_left: u64,
-}
-
-impl Copies {
-    /// Whether the event is such a copy.
-    fn take(&mut self, event: &LibraryEvent) -> Result<bool, Lost> {
-        let header = event.header();
-        if self.bytes_left == 0 {
-            if header.event_type_raw() == TRANSACTION_PAYLOAD_EVENT {
-                self.bytes_left = copied_bytes(event);
-            }
-            return Ok(false);
-        }
-        let left = self.bytes_left.checked_sub(header.event_size().into());
-        self.bytes_left = left.ok_or(Lost::Malformed)?;
-        Ok(true)
+async fn request(source: &MySqlSource, server: &Server, position: &Position) -> Result<Wire> {
+    let (host, port) = source.host_and_port();
+    let login = Login {
+        host,
+        port,
+        user: &source.config.user,
+        password: source.config.password.reveal(),
+    };
+    let logged_in = Wire::connect(&login).await;
+    let mut wire = logged_in.map_err(|error| source.sort(error, "cannot log in to MySQL"))?;
+    for name in SETTINGS {
+        let statement = format!(
+            "SET @{name}_heartbeat_period = {HEARTBEAT_NANOSECONDS}, @{name}_binlog_checksum = @@GLOBAL.binlog_checksum"
+        );
+        let set = wire.query(&statement).await;
+        set.map_err(|error| source.sort(error, "cannot set up the binlog stream"))?;
     }
-}
-
-/// Bytes of the events that the library unpacks from this one: by its own reading, and none if it cannot read it.
-fn copied_bytes(event: &LibraryEvent) -> u64 {
-    match event.read_event::<TransactionPayloadEvent<'_>>() {
-        Ok(payload) if payload.algorithm() == TransactionPayloadCompressionType::NONE => {
-            payload.payload_raw().len() as u64
-        }
-        Ok(payload) => payload.uncompressed_size(),
-        Err(_) => 0,
-    }
+    let server_id = source.config.server_id;
+    let registered = wire.order(&ComRegisterSlave::new(server_id)).await;
+    registered.map_err(|error| source.sort(error, "cannot register for the binlog stream"))?;
+    let request = BinlogRequest::new(server_id);
+    let request = match (server.gtid, &position.gtid_set) {
+        (true, Some(set)) => request.with_use_gtid(true).with_sids(sids(set)?),
+        _ => request
+            .with_filename(position.file.as_bytes())
+            .with_pos(position.offset),
+    };
+    let begun = match request.as_cmd() {
+        Either::Left(command) => wire.begin(&command).await,
+        Either::Right(command) => wire.begin(&command).await,
+    };
+    begun.map_err(|error| source.sort(error, "cannot open the binlog stream"))?;
+    Ok(wire)
 }
 
 fn sids(set: &str) -> Result<Vec<Sid<'static>>> {

@@ -1,0 +1,201 @@
+//! The connection that carries the binlog stream: login and the few commands before the stream, then packets as they come.
+//!
+//! The client library makes all other connections. Its binlog stream is not used: it copies each event three times, and unpacks
+//! a compressed transaction in memory as a whole (a transaction of 3 million rows takes half a gigabyte), without a word
+//! where that fails. Its parts are used: the forms of the packets, passwords and keys.
+
+use super::packets::Packets;
+use mysql_async::{DriverError, Error, IoError, ServerError};
+use mysql_common::constants::CapabilityFlags;
+use mysql_common::crypto;
+use mysql_common::io::ParseBuf;
+use mysql_common::packets::{AuthPlugin, AuthSwitchRequest, ErrPacket, HandshakePacket, HandshakeResponse};
+use mysql_common::proto::MySerialize;
+use tokio::net::TcpStream;
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// The largest packet that the server may send: the largest there is.
+const PACKET_BYTES_MAX: u32 = 1 << 30;
+
+const OK: u8 = 0x00;
+const MORE: u8 = 0x01;
+const SWITCH: u8 = 0xfe;
+const ERROR: u8 = 0xff;
+const COM_QUERY: u8 = 0x03;
+
+/// Who logs in where.
+pub(super) struct Login<'a> {
+    pub(super) host: &'a str,
+    pub(super) port: u16,
+    pub(super) user: &'a str,
+    pub(super) password: &'a str,
+}
+
+/// A connection that has logged in.
+pub(super) struct Wire {
+    packets: Packets<TcpStream>,
+    capabilities: CapabilityFlags,
+}
+
+impl Wire {
+    pub(super) async fn connect(login: &Login<'_>) -> Result<Self> {
+        let stream = TcpStream::connect((login.host, login.port)).await.map_err(io)?;
+        stream.set_nodelay(true).map_err(io)?;
+        let mut wire = Self {
+            packets: Packets::new(stream),
+            capabilities: CapabilityFlags::empty(),
+        };
+        let greeting = wire.receive().await?.to_vec();
+        let greeting = ParseBuf(&greeting).parse::<HandshakePacket<'_>>(()).map_err(io)?;
+        wire.capabilities = greeting.capabilities()
+            & (CapabilityFlags::CLIENT_PROTOCOL_41
+                | CapabilityFlags::CLIENT_LONG_PASSWORD
+                | CapabilityFlags::CLIENT_TRANSACTIONS
+                | CapabilityFlags::CLIENT_SECURE_CONNECTION
+                | CapabilityFlags::CLIENT_PLUGIN_AUTH);
+        let plugin = match greeting.auth_plugin() {
+            Some(AuthPlugin::CachingSha2Password) => AuthPlugin::CachingSha2Password,
+            _ => AuthPlugin::MysqlNativePassword,
+        };
+        let nonce = greeting.nonce();
+        let proof = plugin.gen_data(Some(login.password), &nonce);
+        let response = HandshakeResponse::new(
+            proof.as_deref(),
+            greeting.server_version_parsed().unwrap_or_default(),
+            Some(login.user.as_bytes()),
+            None::<&[u8]>,
+            Some(plugin.borrow()),
+            wire.capabilities,
+            None,
+            PACKET_BYTES_MAX,
+        );
+        wire.send(&response).await?;
+        wire.authenticate(login, nonce).await?;
+        Ok(wire)
+    }
+
+    /// Answers what the server asks until it says yes or no.
+    async fn authenticate(&mut self, login: &Login<'_>, mut nonce: Vec<u8>) -> Result<()> {
+        let mut is_switched = false;
+        loop {
+            let packet = self.receive().await?.to_vec();
+            match packet[..] {
+                [OK, ..] => return Ok(()),
+                [SWITCH, _, ..] if !is_switched => {
+                    is_switched = true;
+                    let request = ParseBuf(&packet).parse::<AuthSwitchRequest<'_>>(()).map_err(io)?;
+                    nonce = request.plugin_data().to_vec();
+                    let plugin = request.auth_plugin();
+                    if !matches!(
+                        plugin,
+                        AuthPlugin::CachingSha2Password | AuthPlugin::MysqlNativePassword
+                    ) {
+                        let name = String::from_utf8_lossy(plugin.as_bytes()).into_owned();
+                        return Err(DriverError::UnknownAuthPlugin { name }.into());
+                    }
+                    match plugin.gen_data(Some(login.password), &nonce) {
+                        Some(proof) => self.send(&proof.into_owned()).await?,
+                        None => self.packets.send(&[]).await.map_err(io)?,
+                    }
+                }
+                // The server knows the password's hash already.
+                [MORE, 3] => {}
+                // It does not, and wants the password, encrypted with its key.
+                [MORE, 4] => {
+                    self.packets.send(&[2]).await.map_err(io)?;
+                    let key = match self.receive().await? {
+                        [MORE, key @ ..] => key.to_vec(),
+                        other => return Err(unexpected(other)),
+                    };
+                    let mut password = [login.password.as_bytes(), &[0]].concat();
+                    for (byte, mask) in password.iter_mut().zip(nonce.iter().cycle()) {
+                        *byte ^= mask;
+                    }
+                    let encrypted = crypto::encrypt(&password, &key);
+                    self.packets.send(&encrypted).await.map_err(io)?;
+                }
+                _ => return Err(unexpected(&packet)),
+            }
+        }
+    }
+
+    /// Runs a statement that returns no rows.
+    pub(super) async fn query(&mut self, statement: &str) -> Result<()> {
+        self.packets
+            .command(&[&[COM_QUERY], statement.as_bytes()].concat())
+            .await
+            .map_err(io)?;
+        self.require_ok().await
+    }
+
+    /// Sends a command that the server answers with OK.
+    pub(super) async fn order(&mut self, command: &impl MySerialize) -> Result<()> {
+        self.begin(command).await?;
+        self.require_ok().await
+    }
+
+    /// Sends a command that the server answers with a stream of packets.
+    pub(super) async fn begin(&mut self, command: &impl MySerialize) -> Result<()> {
+        let mut bytes = Vec::new();
+        command.serialize(&mut bytes);
+        self.packets.command(&bytes).await.map_err(io)
+    }
+
+    async fn require_ok(&mut self) -> Result<()> {
+        match self.receive().await? {
+            [OK, ..] => Ok(()),
+            other => Err(unexpected(other)),
+        }
+    }
+
+    async fn send(&mut self, packet: &impl MySerialize) -> Result<()> {
+        let mut bytes = Vec::new();
+        packet.serialize(&mut bytes);
+        self.packets.send(&bytes).await.map_err(io)
+    }
+
+    /// Waits for the next packet; one that says an error is one.
+    async fn receive(&mut self) -> Result<&[u8]> {
+        self.fill().await?;
+        Ok(self.packets.packet())
+    }
+
+    /// Waits for the next packet. Dropping the future while it waits loses nothing.
+    pub(super) async fn fill(&mut self) -> Result<()> {
+        self.packets.fill().await.map_err(io)?;
+        match self.packets.packet() {
+            [ERROR, ..] => Err(self.refusal()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The packet that [`Wire::fill`] brought.
+    pub(super) fn packet(&self) -> &[u8] {
+        self.packets.packet()
+    }
+
+    fn refusal(&self) -> Error {
+        match ParseBuf(self.packets.packet()).parse::<ErrPacket<'_>>(self.capabilities) {
+            Ok(ErrPacket::Error(error)) => Error::Server(ServerError {
+                code: error.error_code(),
+                message: error.message_str().into_owned(),
+                state: error
+                    .sql_state_ref()
+                    .map_or_else(String::new, |state| state.as_str().into_owned()),
+            }),
+            _ => unexpected(self.packets.packet()),
+        }
+    }
+}
+
+fn io(error: std::io::Error) -> Error {
+    Error::Io(IoError::Io(error))
+}
+
+fn unexpected(packet: &[u8]) -> Error {
+    DriverError::UnexpectedPacket {
+        payload: packet.to_vec(),
+    }
+    .into()
+}
