@@ -1,5 +1,5 @@
-//! One transaction of very many rows and one row of very many bytes: the reader's memory stays within its bound beside the
-//! largest row. `MYSYNC_HUGE_ROWS` and `MYSYNC_HUGE_ROW_MB` give other sizes than a test run has time for.
+//! One transaction of very many rows, plain and compressed, and one row of very many bytes: the reader's memory stays within
+//! its bound beside the largest row, or the largest compressed transaction. `MYSYNC_HUGE_ROWS` and `MYSYNC_HUGE_ROW_MB` give other sizes than a test run has time for.
 
 use super::life::{connect, run_all};
 use fixtures::Lab;
@@ -82,6 +82,26 @@ async fn memory_is_bounded_whatever_the_size() {
     assert_eq!(changes, rows);
     assert!(peak_mb < BESIDE_LARGEST_ROW_MB_MAX, "{peak_mb} MB");
 
+    // The same again as one compressed transaction: that is one event, which is held packed and unpacked as a stream.
+    let before = lab.primary().unwrap().position().await.unwrap();
+    run_all(
+        &mut conn,
+        &[
+            "CREATE TABLE packed (id INT PRIMARY KEY, v CHAR(128) CHARACTER SET latin1)",
+            "SET binlog_transaction_compression = ON",
+            &rows_of("packed"),
+            "SET binlog_transaction_compression = OFF",
+        ],
+    )
+    .await;
+    let after = lab.primary().unwrap().position().await.unwrap();
+    assert_eq!(before.file, after.file);
+    let packed_mb = (after.offset - before.offset) >> 20;
+    let (changes, peak_mb) = read_as_a_process(&lab, "packed");
+    assert_eq!(changes, 2 * rows);
+    println!("packed: {packed_mb} MB in one event");
+    assert!(peak_mb < BESIDE_LARGEST_ROW_MB_MAX + packed_mb, "{peak_mb} MB");
+
     run_all(
         &mut conn,
         &["CREATE TABLE wide (id INT PRIMARY KEY, v LONGTEXT CHARACTER SET latin1)"],
@@ -91,7 +111,7 @@ async fn memory_is_bounded_whatever_the_size() {
     conn.exec_drop("INSERT INTO wide VALUES (1, ?)", (text,)).await.unwrap();
     run_all(&mut conn, &["INSERT INTO wide VALUES (2, 'small')"]).await;
     let (changes, peak_mb) = read_as_a_process(&lab, "wide");
-    assert_eq!(changes, rows + 2);
+    assert_eq!(changes, 2 * rows + 2);
     assert!(peak_mb < BESIDE_LARGEST_ROW_MB_MAX + row_mb, "{peak_mb} MB");
     lab.down().await.unwrap();
 }
