@@ -15,6 +15,8 @@ mod huge;
 mod life;
 #[path = "reader_events/refused.rs"]
 mod refused;
+#[path = "reader_events/stream.rs"]
+mod stream;
 #[path = "reader_events/within.rs"]
 mod within;
 #[path = "reader_events/xa.rs"]

@@ -3,8 +3,8 @@
 use crate::error::Result;
 use tokio::sync::mpsc;
 
-/// Records between the thread that reads and the caller.
-const RECORDS_QUEUED_MAX: usize = 64;
+/// Records between the thread that reads and the caller; one can be as large as a row.
+const RECORDS_QUEUED_MAX: usize = 4;
 
 /// A committed record of an internal topic.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! One transaction of very many rows, plain and compressed, and one row of very many bytes: the reader's memory stays within
-//! its bound beside the largest row, or the largest compressed transaction. `MYSYNC_HUGE_ROWS` and `MYSYNC_HUGE_ROW_MB` give other sizes than a test run has time for.
+//! its bound beside the largest row, or the largest compressed transaction. `MYSYNC_HUGE_ROWS` and `MYSYNC_HUGE_ROW_MB` give
+//! sizes that a test run has no time for.
 
 use super::life::{connect, run_all};
 use fixtures::Lab;

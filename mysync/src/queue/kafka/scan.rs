@@ -13,6 +13,9 @@ use tokio::sync::mpsc;
 /// How long one wait for records lasts.
 const POLL_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// Fetched ahead at most, unless one record alone is larger, kB.
+const FETCHED_KILOBYTES_MAX: u32 = 8 << 10;
+
 /// How long nothing at all may come before the scan is given up.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
@@ -26,6 +29,7 @@ pub(super) fn start(queue: &KafkaQueue, name: &str, from_offset: i64) -> Result<
         .set("enable.partition.eof", "true")
         // The end is told by an answer without records, which the broker would hold back.
         .set("fetch.wait.max.ms", "10")
+        .set("queued.max.messages.kbytes", FETCHED_KILOBYTES_MAX.to_string())
         .set("auto.offset.reset", "earliest")
         .create_with_context(Quiet)
         .map_err(|error| sort(&error, "cannot make a Kafka consumer"))?;
