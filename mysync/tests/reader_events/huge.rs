@@ -83,6 +83,19 @@ async fn memory_is_bounded_whatever_the_size() {
     assert_eq!(changes, rows);
     assert!(peak_mb < BESIDE_LARGEST_ROW_MB_MAX, "{peak_mb} MB");
 
+    // Each reader begins at the oldest event: what is largest comes last.
+    run_all(
+        &mut conn,
+        &["CREATE TABLE wide (id INT PRIMARY KEY, v LONGTEXT CHARACTER SET latin1)"],
+    )
+    .await;
+    let text = noise(usize::try_from(row_mb).unwrap() << 20);
+    conn.exec_drop("INSERT INTO wide VALUES (1, ?)", (text,)).await.unwrap();
+    run_all(&mut conn, &["INSERT INTO wide VALUES (2, 'small')"]).await;
+    let (changes, peak_mb) = read_as_a_process(&lab, "wide");
+    assert_eq!(changes, rows + 2);
+    assert!(peak_mb < BESIDE_LARGEST_ROW_MB_MAX + row_mb, "{peak_mb} MB");
+
     // The same again as one compressed transaction: that is one event, which is held packed and unpacked as a stream.
     let before = lab.primary().unwrap().position().await.unwrap();
     run_all(
@@ -99,20 +112,11 @@ async fn memory_is_bounded_whatever_the_size() {
     assert_eq!(before.file, after.file);
     let packed_mb = (after.offset - before.offset) >> 20;
     let (changes, peak_mb) = read_as_a_process(&lab, "packed");
-    assert_eq!(changes, 2 * rows);
-    println!("packed: {packed_mb} MB in one event");
-    assert!(peak_mb < BESIDE_LARGEST_ROW_MB_MAX + packed_mb, "{peak_mb} MB");
-
-    run_all(
-        &mut conn,
-        &["CREATE TABLE wide (id INT PRIMARY KEY, v LONGTEXT CHARACTER SET latin1)"],
-    )
-    .await;
-    let text = noise(usize::try_from(row_mb).unwrap() << 20);
-    conn.exec_drop("INSERT INTO wide VALUES (1, ?)", (text,)).await.unwrap();
-    run_all(&mut conn, &["INSERT INTO wide VALUES (2, 'small')"]).await;
-    let (changes, peak_mb) = read_as_a_process(&lab, "wide");
     assert_eq!(changes, 2 * rows + 2);
-    assert!(peak_mb < BESIDE_LARGEST_ROW_MB_MAX + row_mb, "{peak_mb} MB");
+    println!("packed: {packed_mb} MB in one event");
+    assert!(
+        peak_mb < BESIDE_LARGEST_ROW_MB_MAX + packed_mb.max(row_mb),
+        "{peak_mb} MB"
+    );
     lab.down().await.unwrap();
 }
