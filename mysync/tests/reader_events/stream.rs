@@ -1,11 +1,18 @@
-//! The stream's connection on the oldest server: another way to log in, and fewer settings.
+//! The stream's connection: on the oldest server, which has another way to log in and fewer settings, and every way to log in
+//! that newer ones have, encrypted and not.
 
 use super::life::{connect, run_all};
 use fixtures::Lab;
-use mysync::config;
+use mysync::config::{self, Config};
 use mysync::decode::{Body, Event, Format};
 use mysync::source::Source;
 use mysync::source::mysql::MySqlSource;
+
+/// A broker has to be named, and is not asked.
+fn config(text: &str) -> Config {
+    let kafka = "[kafka]\nbrokers = [\"127.0.0.1:1\"]\nprefix = \"p\"\n";
+    config::parse(&format!("{text}\n{kafka}"), "test").unwrap()
+}
 
 #[tokio::test]
 async fn stream_of_5_6() {
@@ -19,10 +26,7 @@ async fn stream_of_5_6() {
             "UPDATE shop.t SET v = REPEAT('y', 9000000)",
         ];
         run_all(&mut connect(&lab).await, &statements).await;
-        // A broker has to be named, and is not asked.
-        let kafka = "[kafka]\nbrokers = [\"127.0.0.1:1\"]\nprefix = \"p\"\n";
-        let text = format!("{}\n{kafka}", lab.config_toml("p", &["shop.*"]));
-        let mut source = MySqlSource::new(&config::parse(&text, "test").unwrap());
+        let mut source = MySqlSource::new(&config(&lab.config_toml("p", &["shop.*"])));
         let oldest = source.oldest().await.unwrap();
         source.start(&oldest).await.unwrap();
         let (mut format, mut rows_bytes) = (Format::default(), Vec::new());
@@ -36,6 +40,54 @@ async fn stream_of_5_6() {
             rows_bytes[0] > 9_000_000 && rows_bytes[1] > 18_000_000,
             "{rows_bytes:?}"
         );
+        lab.down().await.unwrap();
+    }
+}
+
+/// Opens the stream and reads to its first row.
+async fn require_a_row(config: &Config) {
+    let mut source = MySqlSource::new(config);
+    let oldest = source.oldest().await.unwrap();
+    source.start(&oldest).await.unwrap();
+    let mut format = Format::default();
+    while !matches!(
+        Event::parse(source.next().await.unwrap(), &mut format).unwrap().body,
+        Body::Rows(_)
+    ) {}
+}
+
+#[tokio::test]
+async fn logins_of_the_stream() {
+    for version in ["8.0", "9.7"] {
+        let lab = Lab::builder().mysql(version).mysql_tls().start().await.unwrap();
+        let primary = lab.primary().unwrap();
+        for statement in [
+            "CREATE DATABASE shop; CREATE TABLE shop.t (id INT PRIMARY KEY); INSERT INTO shop.t VALUES (1)",
+            // What the server remembers of passwords is forgotten at each login: the next one, the stream's, is a full one.
+            "GRANT RELOAD ON *.* TO 'mysync'@'%'; SET GLOBAL init_connect = 'FLUSH NO_WRITE_TO_BINLOG PRIVILEGES'",
+        ] {
+            primary.sql(statement).await.unwrap();
+        }
+        let text = lab.config_toml("p", &["shop.*"]);
+        let encrypted = config(&text);
+        let plain = config(&text.replace("[source.tls]\n", "[source.tls]\nmode = \"disabled\"\n"));
+        // The account has to show its certificate; the password goes through the encrypted connection.
+        require_a_row(&encrypted).await;
+        primary.sql("ALTER USER 'mysync'@'%' REQUIRE NONE").await.unwrap();
+        // The password is encrypted with the server's key.
+        require_a_row(&plain).await;
+        if version == "8.0" {
+            // The server greets with one way to log in and goes over to another.
+            let password = fixtures::mysql::PASSWORD;
+            primary
+                .sql(&format!(
+                    "ALTER USER 'mysync'@'%' IDENTIFIED WITH mysql_native_password BY '{password}'"
+                ))
+                .await
+                .unwrap();
+            require_a_row(&plain).await;
+            require_a_row(&encrypted).await;
+        }
         lab.down().await.unwrap();
     }
 }

@@ -48,6 +48,24 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Packets<T> {
         }
     }
 
+    /// The same conversation over another stream, made of this one. What was read ahead would be lost, and cannot be trusted
+    /// where the other is encrypted: it is refused.
+    pub(super) async fn over<U, E>(
+        self,
+        other: impl AsyncFnOnce(T) -> std::result::Result<U, E>,
+    ) -> std::result::Result<Packets<U>, E>
+    where
+        U: AsyncRead + AsyncWrite + Unpin,
+        E: From<Error>,
+    {
+        if !self.unread.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidData, "bytes that came too early").into());
+        }
+        let mut packets = Packets::new(other(self.stream).await?);
+        packets.number = self.number;
+        Ok(packets)
+    }
+
     /// The packet that [`Packets::fill`] brought.
     pub(super) fn packet(&self) -> &[u8] {
         match &self.in_buffer {

@@ -3,9 +3,11 @@
 //! Silence is an error: the server is asked for a heartbeat every second, so a stream without any event for
 //! [`SILENCE_SECONDS_MAX`] is a half-open connection.
 
+use super::tls;
 use super::wire::{Login, Wire};
 use super::{ANSWER_SECONDS_MAX, MySqlSource, Server};
 use crate::checkpoint::Position;
+use crate::config::Tls;
 use crate::error::{Error, Result};
 use crate::source::gtid_set::GtidSet;
 use futures::FutureExt;
@@ -107,6 +109,7 @@ async fn request(source: &MySqlSource, server: &Server, position: &Position) -> 
         port,
         user: &source.config.user,
         password: source.config.password.reveal(),
+        tls: Tls::used(source.config.tls.as_ref()).map(tls::connector).transpose()?,
     };
     let logged_in = Wire::connect(&login).await;
     let mut wire = logged_in.map_err(|error| source.sort(error, "cannot log in to MySQL"))?;

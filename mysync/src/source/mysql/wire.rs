@@ -7,10 +7,13 @@
 use super::packets::Packets;
 use mysql_async::{DriverError, Error, IoError, ServerError};
 use mysql_common::constants::CapabilityFlags;
-use mysql_common::crypto;
 use mysql_common::io::ParseBuf;
-use mysql_common::packets::{AuthPlugin, AuthSwitchRequest, ErrPacket, HandshakePacket, HandshakeResponse};
+use mysql_common::packets::{AuthPlugin, AuthSwitchRequest, ErrPacket, HandshakePacket, HandshakeResponse, SslRequest};
 use mysql_common::proto::MySerialize;
+use native_tls::TlsConnector;
+use openssl::error::ErrorStack;
+use openssl::rsa::{Padding, Rsa};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 type Result<T> = std::result::Result<T, Error>;
@@ -24,18 +27,28 @@ const SWITCH: u8 = 0xfe;
 const ERROR: u8 = 0xff;
 const COM_QUERY: u8 = 0x03;
 
+/// utf8mb4_general_ci, which all versions know.
+const COLLATION: u8 = 45;
+
 /// Who logs in where.
 pub(super) struct Login<'a> {
     pub(super) host: &'a str,
     pub(super) port: u16,
     pub(super) user: &'a str,
     pub(super) password: &'a str,
+    /// Whether to encrypt, and what to verify.
+    pub(super) tls: Option<TlsConnector>,
 }
+
+/// TCP, or TLS over it.
+trait Transport: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Transport for T {}
 
 /// A connection that has logged in.
 pub(super) struct Wire {
-    packets: Packets<TcpStream>,
+    packets: Packets<Box<dyn Transport>>,
     capabilities: CapabilityFlags,
+    is_encrypted: bool,
 }
 
 impl Wire {
@@ -43,8 +56,9 @@ impl Wire {
         let stream = TcpStream::connect((login.host, login.port)).await.map_err(io)?;
         stream.set_nodelay(true).map_err(io)?;
         let mut wire = Self {
-            packets: Packets::new(stream),
+            packets: Packets::new(Box::new(stream)),
             capabilities: CapabilityFlags::empty(),
+            is_encrypted: false,
         };
         let greeting = wire.receive().await?.to_vec();
         let greeting = ParseBuf(&greeting).parse::<HandshakePacket<'_>>(()).map_err(io)?;
@@ -54,6 +68,12 @@ impl Wire {
                 | CapabilityFlags::CLIENT_TRANSACTIONS
                 | CapabilityFlags::CLIENT_SECURE_CONNECTION
                 | CapabilityFlags::CLIENT_PLUGIN_AUTH);
+        if let Some(tls) = &login.tls {
+            if !greeting.capabilities().contains(CapabilityFlags::CLIENT_SSL) {
+                return Err(DriverError::NoClientSslFlagFromServer.into());
+            }
+            wire = wire.encrypt(login.host, tls).await?;
+        }
         let plugin = match greeting.auth_plugin() {
             Some(AuthPlugin::CachingSha2Password) => AuthPlugin::CachingSha2Password,
             _ => AuthPlugin::MysqlNativePassword,
@@ -73,6 +93,23 @@ impl Wire {
         wire.send(&response).await?;
         wire.authenticate(login, nonce).await?;
         Ok(wire)
+    }
+
+    /// From here on the connection is encrypted, and the server verified, before it is told anything.
+    async fn encrypt(mut self, host: &str, tls: &TlsConnector) -> Result<Self> {
+        self.capabilities |= CapabilityFlags::CLIENT_SSL;
+        let request = SslRequest::new(self.capabilities, PACKET_BYTES_MAX, COLLATION);
+        self.send(&request).await?;
+        let tls = tokio_native_tls::TlsConnector::from(tls.clone());
+        let encrypting = self.packets.over(async |stream| {
+            let encrypted = tls.connect(host, stream).await.map_err(IoError::from)?;
+            Ok::<Box<dyn Transport>, IoError>(Box::new(encrypted))
+        });
+        Ok(Self {
+            packets: encrypting.await?,
+            is_encrypted: true,
+            ..self
+        })
     }
 
     /// Answers what the server asks until it says yes or no.
@@ -101,23 +138,29 @@ impl Wire {
                 }
                 // The server knows the password's hash already.
                 [MORE, 3] => {}
-                // It does not, and wants the password, encrypted with its key.
+                // It does not, and wants the password.
                 [MORE, 4] => {
-                    self.packets.send(&[2]).await.map_err(io)?;
-                    let key = match self.receive().await? {
-                        [MORE, key @ ..] => key.to_vec(),
-                        other => return Err(unexpected(other)),
-                    };
                     let mut password = [login.password.as_bytes(), &[0]].concat();
-                    for (byte, mask) in password.iter_mut().zip(nonce.iter().cycle()) {
-                        *byte ^= mask;
+                    if !self.is_encrypted {
+                        password = self.encrypt_password(password, &nonce).await?;
                     }
-                    let encrypted = crypto::encrypt(&password, &key);
-                    self.packets.send(&encrypted).await.map_err(io)?;
+                    self.packets.send(&password).await.map_err(io)?;
                 }
                 _ => return Err(unexpected(&packet)),
             }
         }
+    }
+
+    /// Encrypts the password with the server's key.
+    async fn encrypt_password(&mut self, mut password: Vec<u8>, nonce: &[u8]) -> Result<Vec<u8>> {
+        self.packets.send(&[2]).await.map_err(io)?;
+        let [MORE, key @ ..] = self.receive().await? else {
+            return Err(unexpected(self.packet()));
+        };
+        for (byte, mask) in password.iter_mut().zip(nonce.iter().cycle()) {
+            *byte ^= mask;
+        }
+        encrypt_with(key, &password).map_err(|_| unexpected(self.packet()))
     }
 
     /// Runs a statement that returns no rows.
@@ -187,6 +230,13 @@ impl Wire {
             _ => unexpected(self.packets.packet()),
         }
     }
+}
+
+fn encrypt_with(key: &[u8], bytes: &[u8]) -> std::result::Result<Vec<u8>, ErrorStack> {
+    let key = Rsa::public_key_from_pem(key)?;
+    let mut encrypted = vec![0; key.size() as usize];
+    key.public_encrypt(bytes, &mut encrypted, Padding::PKCS1_OAEP)?;
+    Ok(encrypted)
 }
 
 fn io(error: std::io::Error) -> Error {
