@@ -9,7 +9,7 @@ use super::report::{Report, Row, percentile};
 use crate::error::{Doing, Error, Result};
 use crate::pipeline;
 use crate::report as say;
-use fixtures::Lab;
+use fixtures::{Lab, Mysql};
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::{Child, Command};
@@ -19,6 +19,9 @@ const TABLE: &str = "bench.latency";
 
 /// How long the pipeline may take until its first record is there.
 const FIRST_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Between two writes of the first row.
+const FIRST_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How long the last records may take after the load has ended.
 const LAST_DEADLINE: Duration = Duration::from_secs(60);
@@ -91,13 +94,13 @@ async fn through_the_reader(lab: &Lab, delivery: &str, rate: u64, seconds: u64) 
     let mut reader = start_reader(lab, &prefix, delivery)?;
     let warm_up = WARM_UP_SECONDS * rate;
     let count = warm_up + seconds * rate;
-    server
-        .sql(&format!("INSERT INTO {TABLE} VALUES (0, 'the first')"))
-        .await
-        .doing(|| "the first row cannot be written".into())?;
     let topic = format!("{prefix}.{TABLE}");
     let bootstrap = lab.kafka().doing(|| "the lab has no Kafka".into())?.bootstrap();
-    let watcher = Watcher::start(&bootstrap, &topic, count + 1, FIRST_DEADLINE).await?;
+    // The reader begins with what is written after it has come up.
+    let watcher = tokio::select! {
+        watcher = Watcher::start(&bootstrap, &topic, count + 1, FIRST_DEADLINE) => watcher?,
+        failed = write_until_dropped(server) => return Err(failed),
+    };
     alive(&mut reader)?;
     watcher.wait_for(0..1, FIRST_DEADLINE).await?;
     let load = load::run(server, rate, count).await?;
@@ -109,6 +112,17 @@ async fn through_the_reader(lab: &Lab, delivery: &str, rate: u64, seconds: u64) 
     // A consumer can have a record before the client has MySQL's answer.
     let latencies = latencies.map(|(committed, seen)| seen.saturating_sub(*committed) as f64 / 1e3);
     Ok((load.rate, latencies.collect()))
+}
+
+/// Writes row 0 again and again.
+async fn write_until_dropped(server: &Mysql) -> Error {
+    loop {
+        let replace = format!("REPLACE INTO {TABLE} VALUES (0, UUID())");
+        if let Err(error) = server.sql(&replace).await {
+            return Error::definite("the first row cannot be written").detail(error);
+        }
+        tokio::time::sleep(FIRST_INTERVAL).await;
+    }
 }
 
 fn start_reader(lab: &Lab, prefix: &str, delivery: &str) -> Result<Child> {
