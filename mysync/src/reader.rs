@@ -23,6 +23,7 @@
 mod heartbeat;
 mod patience;
 mod prepared;
+mod resume;
 mod session;
 mod survey;
 mod tracker;
@@ -70,6 +71,8 @@ pub struct Options {
     pub on_ddl: OnDdl,
     /// What to do at a statement that adds a foreign key which changes rows without row events.
     pub on_cascade: OnCascade,
+    /// Let waivable settings of servers pass that can lose changes.
+    pub allow_unsafe: bool,
     /// End when all that the source had at the start is published.
     pub until_caught_up: bool,
     /// Differs where changes would be numbered or routed otherwise ([`crate::checkpoint::Checkpoint::numbering`]).
@@ -95,6 +98,7 @@ impl Options {
             start: config.reader.start,
             on_ddl: config.reader.on_ddl,
             on_cascade: config.reader.on_cascade,
+            allow_unsafe: config.reader.allow_unsafe,
             until_caught_up,
             numbering: numbering(config),
             heartbeat_name: crate::source::mysql::heartbeat::name(config),

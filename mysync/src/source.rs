@@ -1,9 +1,12 @@
-//! A MySQL server as the reader sees it: settings to check, places in its binlog, and the stream of raw events.
+//! MySQL as the reader sees it: which server to follow, its settings, places in its binlog, and the stream of raw events.
 //!
 //! Nothing is decoded here: [`Source::next`] hands out each event's bytes as they came, header and checksum included.
 //! Every place is a [`Position`] at the end of a transaction. A server with `gtid_mode=ON` is resumed by its GTID set,
 //! any other by file and offset, and then only if the file is still the one that the position was taken in: a server
 //! that was reset begins anew with the same names, which the file's birth time tells.
+//!
+//! One server is followed at a time. [`Source::choose`] finds it among all that are known ([`topology`]); everything else
+//! is about that one.
 //!
 //! Errors: a lost connection is transient. A position that is gone, a missing privilege, a wrong setting are definite.
 //! The real source is [`mysql`].
@@ -11,10 +14,12 @@
 pub mod gtid_set;
 pub mod mysql;
 pub mod preflight;
+pub mod topology;
 
 use crate::checkpoint::Position;
 use crate::error::Result;
 use crate::schema::{TableName, TableSchema};
+use gtid_set::GtidSet;
 use preflight::Check;
 
 /// What a server does in its own way.
@@ -29,6 +34,26 @@ pub struct Facts {
     pub lower_case_names: bool,
     /// It logs the rows that foreign keys delete and change.
     pub logs_cascades: bool,
+}
+
+/// A server that is followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// `host:port`.
+    pub address: String,
+    /// Its `server_uuid`.
+    pub uuid: String,
+    /// Whether `gtid_mode` is ON.
+    pub gtid: bool,
+}
+
+/// A server's transactions.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gtids {
+    /// All that it has.
+    pub executed: GtidSet,
+    /// Those of them that are not in its binlogs any more.
+    pub purged: GtidSet,
 }
 
 /// A foreign key by which rows of a followed table change when a parent's row goes or gets another key.
@@ -66,9 +91,19 @@ impl std::fmt::Display for Cascade {
     }
 }
 
-/// A server's binlog.
+/// The servers, and the binlog of the one that is followed.
 #[allow(async_fn_in_trait)] // The reader drives one source on one task.
 pub trait Source {
+    /// Finds the server to follow from now on: everything else is about it. `position` is the one that was reached last. A
+    /// transient error while there is none, or more than one.
+    async fn choose(&mut self, position: Option<&Position>) -> Result<Server>;
+
+    /// The server's transactions; both sets are empty on a server without GTID.
+    async fn gtids(&mut self) -> Result<Gtids>;
+
+    /// The server's binlog files, oldest first.
+    async fn files(&mut self) -> Result<Vec<String>>;
+
     /// The settings that the reader depends on, each with what was found.
     async fn preflight(&mut self) -> Result<Vec<Check>>;
 
@@ -91,7 +126,7 @@ pub trait Source {
     /// The end of what the server has written.
     async fn newest(&mut self) -> Result<Position>;
 
-    /// Begins the stream at `position`, after checking that it is in this server's history.
+    /// Begins the stream at `position`, which is one of this server's.
     async fn start(&mut self, position: &Position) -> Result<()>;
 
     /// Waits for the next event and hands out its bytes. May be dropped while waiting and called again.

@@ -30,6 +30,7 @@ fn options(config: &Config) -> Options {
         start: Start::Oldest,
         on_ddl: OnDdl::Stop,
         on_cascade: OnCascade::Refuse,
+        allow_unsafe: false,
         until_caught_up: true,
         numbering: 1,
         heartbeat_name: "p.default".into(),

@@ -6,6 +6,7 @@ mod statements;
 
 use super::heartbeat::Heartbeat;
 use super::prepared::Prepared;
+use super::resume::{Resumed, resume};
 use super::tracker::{Ddl, Meaning, Target, Tracker};
 use super::transaction::Transaction;
 use super::watch::Watch;
@@ -16,7 +17,7 @@ use crate::decode::{Body, Event, Format, RowsEvent, TableMap, TableMapEvent};
 use crate::encode::{EventPlace, Frame, TableEncoder, refuse};
 use crate::error::{Error, Result};
 use crate::queue::{Batch, Publisher, Queue, Topic, TopicId};
-use crate::source::Source;
+use crate::source::{Source, preflight};
 use crate::stop::Stop;
 use crate::stop_point::{self, StopPoint};
 use crate::tables::TableFilter;
@@ -112,8 +113,24 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
     ) -> Result<Self> {
         let (mut publisher, checkpoint) = queue.publisher().await?;
         let found = checkpoint.is_some();
+        let server = source
+            .choose(checkpoint.as_ref().map(|checkpoint| &checkpoint.position))
+            .await?;
+        options.metrics.set_server(&server.address);
         let mut checkpoint = match checkpoint {
-            Some(checkpoint) => checkpoint,
+            Some(checkpoint) => {
+                if server.uuid != checkpoint.position.server_uuid {
+                    // What holds for one server need not hold for another.
+                    let checks = source.preflight().await?;
+                    preflight::require(&checks, options.allow_unsafe)?;
+                    options.metrics.condition.allow_unsafe(preflight::failed(&checks));
+                }
+                let Resumed { checkpoint, lost } = resume(source, &server, checkpoint).await?;
+                if let Some(lost) = lost {
+                    return Err(lost.refuse(&server));
+                }
+                checkpoint
+            }
             None => {
                 let position = match options.start {
                     Start::Oldest => source.oldest().await?,

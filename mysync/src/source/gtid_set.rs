@@ -50,6 +50,43 @@ impl GtidSet {
         })
     }
 
+    /// Whether it has no transaction.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.intervals.is_empty()
+    }
+
+    /// The transactions of both sets.
+    #[must_use]
+    pub fn union(&self, other: &GtidSet) -> GtidSet {
+        let mut union = self.clone();
+        for (source, intervals) in &other.intervals {
+            let known = union.intervals.entry(source.clone()).or_default();
+            for &(first, last) in intervals {
+                insert(known, first, last);
+            }
+        }
+        union
+    }
+
+    /// The transactions of this set that are not in the other.
+    #[must_use]
+    pub fn minus(&self, other: &GtidSet) -> GtidSet {
+        let left = self.intervals.iter().map(|(source, intervals)| {
+            let others = other.intervals.get(source).map_or(&[][..], Vec::as_slice);
+            (source.clone(), cut(intervals, others))
+        });
+        GtidSet {
+            intervals: left.filter(|(_, intervals)| !intervals.is_empty()).collect(),
+        }
+    }
+
+    /// The transactions that are in both sets.
+    #[must_use]
+    pub fn intersection(&self, other: &GtidSet) -> GtidSet {
+        self.minus(&self.minus(other))
+    }
+
     /// The parts `uuid[:tag]:first-last:…`, one a server and tag.
     pub fn parts(&self) -> impl Iterator<Item = String> + '_ {
         self.intervals.iter().map(|((uuid, tag), intervals)| {
@@ -78,6 +115,24 @@ fn insert(intervals: &mut Vec<(u64, u64)>, first: u64, last: u64) {
         .iter()
         .fold((first, last), |(low, high), &(from, to)| (low.min(from), high.max(to)));
     intervals.splice(begin..end, [merged]);
+}
+
+/// What is left of sorted intervals without others.
+fn cut(intervals: &[(u64, u64)], others: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let mut left = Vec::new();
+    for &(first, last) in intervals {
+        let begin = others.partition_point(|&(_, to)| to < first);
+        // The first number that nothing has been said about yet; none once the last one is cut off.
+        let mut next = Some(first);
+        for &(from, to) in others[begin..].iter().take_while(|&&(from, _)| from <= last) {
+            if let Some(at) = next.filter(|&at| at < from) {
+                left.push((at, from - 1));
+            }
+            next = to.checked_add(1).filter(|&at| at <= last);
+        }
+        left.extend(next.map(|at| (at, last)));
+    }
+    left
 }
 
 impl fmt::Display for GtidSet {
@@ -176,7 +231,28 @@ mod tests {
             }
             prop_assert_eq!(left.is_subset(&right), left_model.is_subset(&right_model));
             prop_assert_eq!(&left.to_string().parse::<GtidSet>().unwrap(), &left);
+            let of = |model: BTreeSet<(usize, usize, u64)>| build(&model.into_iter().collect::<Vec<_>>()).0;
+            prop_assert_eq!(left.union(&right), of(&left_model | &right_model));
+            prop_assert_eq!(left.minus(&right), of(&left_model - &right_model));
+            prop_assert_eq!(left.intersection(&right), of(&left_model & &right_model));
+            prop_assert_eq!(left.is_empty(), left_model.is_empty());
+            // What was read from text, in whatever pieces, is the same set.
+            let pieces = left_model.iter().rev().map(|(uuid, tag, number)| match TAGS[*tag] {
+                "" => format!("{}:{number}", UUIDS[*uuid]),
+                tag => format!("{}:{tag}:{number}", UUIDS[*uuid]),
+            });
+            prop_assert_eq!(pieces.collect::<Vec<_>>().join(",").parse::<GtidSet>().unwrap(), left);
         }
+    }
+
+    #[test]
+    fn the_last_possible_number_has_no_next() {
+        let set = |interval: &str| format!("{}:{interval}", UUIDS[0]).parse::<GtidSet>().unwrap();
+        let whole = set(&format!("1-{}", u64::MAX));
+        assert_eq!(whole.minus(&set(&format!("5-{}", u64::MAX))), set("1-4"));
+        assert_eq!(whole.minus(&set("1-9")), set(&format!("10-{}", u64::MAX)));
+        assert!(whole.minus(&whole).is_empty());
+        assert_eq!(whole.union(&set("7")), whole);
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! The real source: a MySQL server, by mysql_async.
+//! The real source: MySQL servers, by mysql_async.
 
 pub mod heartbeat;
 
 mod cascades;
+mod endpoint;
 mod errors;
-mod history;
 mod packets;
+mod servers;
 mod settings;
 mod stream;
 mod tables;
@@ -14,42 +15,44 @@ mod wire;
 
 use super::gtid_set::GtidSet;
 use super::preflight::Check;
-use super::{Cascade, Facts, Source};
+use super::topology::{self, Reached};
+use super::{Cascade, Facts, Gtids, Server, Source};
 use crate::checkpoint::Position;
-use crate::config::{self, Config, Tls};
+use crate::config::{self, Config};
 use crate::error::{Error, Result};
 use crate::schema::{TableName, TableSchema};
 use crate::tables::TableFilter;
-use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts, OptsBuilder, Row};
-use std::time::Duration;
+use endpoint::Endpoint;
+use mysql_async::{Conn, Row};
+use servers::Servers;
+use std::sync::Arc;
 use stream::EventStream;
 
-/// How long a connection may take to be made, and a statement to be answered.
-const ANSWER_SECONDS_MAX: u64 = 20;
-
-/// A MySQL server.
+/// The servers of `source.servers`, of which one is followed.
 pub struct MySqlSource {
-    config: config::Source,
+    config: Arc<config::Source>,
     filter: TableFilter,
     on_cascade: config::OnCascade,
+    servers: Servers,
+    /// The server that is followed: the first one until one is chosen.
+    endpoint: Endpoint,
+    chosen: Option<Server>,
     stream: Option<EventStream>,
-}
-
-/// What the server is, asked at each start.
-struct Server {
-    uuid: String,
-    gtid: bool,
 }
 
 impl MySqlSource {
     /// A source that connects when it is used.
     #[must_use]
     pub fn new(config: &Config) -> Self {
+        let source = Arc::new(config.source.clone());
+        let servers = Servers::new(&source, heartbeat::name(config));
         Self {
-            config: config.source.clone(),
+            config: source,
             filter: TableFilter::new(config),
             on_cascade: config.reader.on_cascade,
+            endpoint: servers.endpoints[0].clone(),
+            servers,
+            chosen: None,
             stream: None,
         }
     }
@@ -57,57 +60,46 @@ impl MySqlSource {
     /// The followed server, `host:port`.
     #[must_use]
     pub fn address(&self) -> &str {
-        &self.config.servers[0]
+        &self.endpoint.address
     }
 
-    fn host_and_port(&self) -> (&str, u16) {
-        let (host, port) = self.address().rsplit_once(':').unwrap_or((self.address(), ""));
-        (host, port.parse().unwrap_or(3306))
-    }
-
-    /// Connects for statements.
+    /// Connects for statements to the server that is followed, and to no other that got its name.
     pub async fn connect(&self) -> Result<Conn> {
-        let (host, port) = self.host_and_port();
-        let tls = Tls::used(self.config.tls.as_ref()).map(tls::options).transpose()?;
-        let options = OptsBuilder::default()
-            .ssl_opts(tls)
-            .ip_or_hostname(host)
-            .tcp_port(port)
-            .user(Some(&self.config.user))
-            .pass(Some(self.config.password.reveal()))
-            .prefer_socket(false)
-            .tcp_keepalive(Some(Duration::from_secs(10)))
-            .max_allowed_packet(Some(1 << 30));
-        let connecting = Conn::new(Opts::from(options));
-        match tokio::time::timeout(Duration::from_secs(ANSWER_SECONDS_MAX), connecting).await {
-            Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(self.sort(error, "cannot log in to MySQL")),
-            Err(_) => Err(Error::transient(format!(
-                "MySQL did not answer in {ANSWER_SECONDS_MAX} s: {}",
-                self.address()
-            ))
-            .hint("is the server up, and is key source.servers right?")),
+        let mut connection = self.endpoint.connect().await?;
+        if let Some(chosen) = &self.chosen {
+            let (uuid, _) = self.identity(&mut connection).await?;
+            if uuid != chosen.uuid {
+                let what = format!(
+                    "another server answers at the address of the one that was followed: {}",
+                    chosen.address
+                );
+                return Err(Error::transient(what).detail(format!("server_uuid {uuid} instead of {}", chosen.uuid)));
+            }
         }
+        Ok(connection)
     }
 
+    /// The rows that a statement gives.
     async fn rows(&self, connection: &mut Conn, statement: &str) -> Result<Vec<Row>> {
-        match tokio::time::timeout(Duration::from_secs(ANSWER_SECONDS_MAX), connection.query(statement)).await {
-            Ok(rows) => rows.map_err(|error| self.sort(error, "a statement failed on MySQL").detail(statement)),
-            Err(_) => Err(Error::transient(format!(
-                "MySQL did not answer in {ANSWER_SECONDS_MAX} s: {}",
-                self.address()
-            ))
-            .detail(statement)),
-        }
+        self.endpoint.rows(connection, statement).await
     }
 
-    async fn server(&self, connection: &mut Conn) -> Result<Server> {
+    /// Sorts what the client library says into what to do about it.
+    fn sort(&self, error: mysql_async::Error, what: &str) -> Error {
+        self.endpoint.sort(error, what)
+    }
+
+    /// The server's uuid, and whether it has GTIDs.
+    async fn identity(&self, connection: &mut Conn) -> Result<(String, bool)> {
         let variables = settings::variables(self, connection).await?;
         let uuid = variables.get("server_uuid").cloned().unwrap_or_default();
-        Ok(Server {
-            uuid,
-            gtid: variables.get("gtid_mode").is_some_and(|mode| mode == "ON"),
-        })
+        Ok((uuid, variables.get("gtid_mode").is_some_and(|mode| mode == "ON")))
+    }
+
+    /// One of the server's sets of GTIDs, as it prints it.
+    async fn gtid_variable(&self, connection: &mut Conn, name: &str) -> Result<String> {
+        let rows = self.rows(connection, &format!("SELECT @@GLOBAL.{name}")).await?;
+        Ok(rows.first().and_then(|row| row.get(0)).unwrap_or_default())
     }
 }
 
@@ -147,60 +139,74 @@ impl Source for MySqlSource {
         Ok(cascades)
     }
 
+    async fn choose(&mut self, position: Option<&Position>) -> Result<Server> {
+        self.stream = None;
+        let reached = position.map(Reached::new).transpose()?;
+        let mut seen = self.servers.look().await;
+        let index = topology::decide(&seen, reached.as_ref())?;
+        let answer = seen.swap_remove(index).answer?;
+        let server = Server {
+            address: self.servers.endpoints[index].address.clone(),
+            uuid: answer.uuid,
+            gtid: answer.executed.is_some(),
+        };
+        self.endpoint = self.servers.endpoints[index].clone();
+        self.chosen = Some(server.clone());
+        Ok(server)
+    }
+
+    async fn gtids(&mut self) -> Result<Gtids> {
+        let mut connection = self.connect().await?;
+        let executed = self.gtid_variable(&mut connection, "gtid_executed").await?.parse()?;
+        // Asked last, so that nothing is purged unseen in between.
+        let purged = self.gtid_variable(&mut connection, "gtid_purged").await?.parse()?;
+        connection.disconnect().await.ok();
+        Ok(Gtids { executed, purged })
+    }
+
+    async fn files(&mut self) -> Result<Vec<String>> {
+        let mut connection = self.connect().await?;
+        let files = self.endpoint.files(&mut connection).await?;
+        connection.disconnect().await.ok();
+        Ok(files.into_iter().map(|(file, _)| file).collect())
+    }
+
     async fn oldest(&mut self) -> Result<Position> {
         let mut connection = self.connect().await?;
-        let server = self.server(&mut connection).await?;
-        let rows = self.rows(&mut connection, "SHOW BINARY LOGS").await?;
-        let file = rows
-            .first()
-            .and_then(|row| row.get::<String, usize>(0))
-            .ok_or_else(|| {
-                Error::definite(format!("the server has no binlog: {}", self.address()))
-                    .hint("start mysqld with --log-bin")
-            })?;
-        let gtid_set = match server.gtid {
+        let (server_uuid, gtid) = self.identity(&mut connection).await?;
+        let files = self.endpoint.files(&mut connection).await?;
+        let (file, _) = files.into_iter().next().ok_or_else(|| no_binlog(self.address()))?;
+        let gtid_set = match gtid {
             false => None,
-            true => {
-                let rows = self.rows(&mut connection, "SELECT @@GLOBAL.gtid_purged").await?;
-                let purged = rows
-                    .first()
-                    .and_then(|row| row.get::<String, usize>(0))
-                    .unwrap_or_default();
-                Some(purged.parse::<GtidSet>()?.to_string())
-            }
+            true => Some(self.gtid_variable(&mut connection, "gtid_purged").await?),
         };
         connection.disconnect().await.ok();
         Ok(Position {
-            server_uuid: server.uuid,
+            server_uuid,
             file,
             offset: stream::FILE_START,
             file_born_s: 0,
-            gtid_set,
+            gtid_set: gtid_set.as_deref().map(normalized).transpose()?,
         })
     }
 
     async fn newest(&mut self) -> Result<Position> {
         let mut connection = self.connect().await?;
-        let server = self.server(&mut connection).await?;
+        let (server_uuid, gtid) = self.identity(&mut connection).await?;
         let statement = if connection.server_version() >= (8, 2, 0) {
             "SHOW BINARY LOG STATUS"
         } else {
             "SHOW MASTER STATUS"
         };
         let rows = self.rows(&mut connection, statement).await?;
-        let row = rows.first().ok_or_else(|| {
-            Error::definite(format!("the server has no binlog: {}", self.address())).hint("start mysqld with --log-bin")
-        })?;
-        let gtid_set = match (server.gtid, row.get::<String, usize>(4)) {
-            (true, Some(executed)) => Some(executed.parse::<GtidSet>()?.to_string()),
-            _ => None,
-        };
+        let row = rows.first().ok_or_else(|| no_binlog(self.address()))?;
+        let executed = row.get::<String, usize>(4).filter(|_| gtid);
         let position = Position {
-            server_uuid: server.uuid,
+            server_uuid,
             file: row.get(0).unwrap_or_default(),
             offset: row.get(1).unwrap_or(stream::FILE_START),
             file_born_s: 0,
-            gtid_set,
+            gtid_set: executed.as_deref().map(normalized).transpose()?,
         };
         connection.disconnect().await.ok();
         Ok(position)
@@ -208,11 +214,16 @@ impl Source for MySqlSource {
 
     async fn start(&mut self, position: &Position) -> Result<()> {
         self.stream = None;
-        let mut connection = self.connect().await?;
-        let server = self.server(&mut connection).await?;
-        history::require_known(self, &mut connection, &server, position).await?;
+        let mut connection = self.endpoint.connect().await?;
+        let (uuid, gtid) = self.identity(&mut connection).await?;
+        if uuid != position.server_uuid {
+            let what = format!("the server is not the one that the position is of: {}", self.address());
+            return Err(
+                Error::transient(what).detail(format!("server_uuid {uuid} instead of {}", position.server_uuid))
+            );
+        }
         connection.disconnect().await.ok();
-        self.stream = Some(EventStream::open(self, &server, position).await?);
+        self.stream = Some(EventStream::open(&self.endpoint, gtid, position).await?);
         Ok(())
     }
 
@@ -225,8 +236,17 @@ impl Source for MySqlSource {
             Ok(()) => Ok(self.stream.as_ref().map_or(&[], EventStream::bytes)),
             Err(lost) => {
                 self.stream = None;
-                Err(lost.into_error(self))
+                Err(lost.into_error(&self.endpoint))
             }
         }
     }
+}
+
+fn no_binlog(address: &str) -> Error {
+    Error::definite(format!("the server has no binlog: {address}")).hint("start mysqld with --log-bin")
+}
+
+/// A set of GTIDs in the one form that is compared.
+fn normalized(set: &str) -> Result<String> {
+    Ok(set.parse::<GtidSet>()?.to_string())
 }

@@ -9,7 +9,7 @@ use mysync::queue::{Batch, Publisher, Queue, Scan, Topic, TopicId};
 use mysync::reader::{self, Options};
 use mysync::schema::{TableName, TableSchema};
 use mysync::source::preflight::Check;
-use mysync::source::{Cascade, Facts, Source};
+use mysync::source::{Cascade, Facts, Gtids, Server, Source};
 use mysync::stop;
 use mysync::tables::TableFilter;
 use std::cell::RefCell;
@@ -120,6 +120,22 @@ fn position(offset: u64) -> Position {
 }
 
 impl Source for RecordedSource {
+    async fn choose(&mut self, _position: Option<&Position>) -> Result<Server> {
+        Ok(Server {
+            address: "recorded:3306".into(),
+            uuid: position(FILE_START).server_uuid,
+            gtid: false,
+        })
+    }
+
+    async fn gtids(&mut self) -> Result<Gtids> {
+        Ok(Gtids::default())
+    }
+
+    async fn files(&mut self) -> Result<Vec<String>> {
+        Ok(vec![FILE.into()])
+    }
+
     async fn preflight(&mut self) -> Result<Vec<Check>> {
         Ok(Vec::new())
     }

@@ -7,7 +7,7 @@ use mysync::queue::kafka::KafkaSubscriber;
 use mysync::queue::{Batch, Publisher, Queue, Scan, StoredRecord, Topic, TopicId};
 use mysync::schema::{TableName, TableSchema};
 use mysync::source::preflight::Check;
-use mysync::source::{Cascade, Facts, Source};
+use mysync::source::{Cascade, Facts, Gtids, Server, Source};
 use mysync::version::Version;
 use std::cell::{Ref, RefCell};
 use std::collections::BTreeMap;
@@ -59,6 +59,22 @@ impl MemorySource {
 }
 
 impl Source for MemorySource {
+    async fn choose(&mut self, _position: Option<&Position>) -> Result<Server> {
+        Ok(Server {
+            address: "memory:3306".into(),
+            uuid: UUID.into(),
+            gtid: false,
+        })
+    }
+
+    async fn gtids(&mut self) -> Result<Gtids> {
+        Ok(Gtids::default())
+    }
+
+    async fn files(&mut self) -> Result<Vec<String>> {
+        Ok(vec![FILE.into()])
+    }
+
     async fn preflight(&mut self) -> Result<Vec<Check>> {
         Ok(Vec::new())
     }

@@ -1,16 +1,16 @@
 //! What the client library's errors mean, and what to do about each.
 
-use super::MySqlSource;
+use super::endpoint::Endpoint;
 use crate::config::Tls;
 use crate::error::Error;
 use mysql_async::{DriverError, IoError, ServerError};
 
 const UNREACHABLE_HINT: &str = "is the server up, and is key source.servers right?";
 
-impl MySqlSource {
+impl Endpoint {
     /// Sorts what the client library says into what to do about it.
     pub(super) fn sort(&self, error: mysql_async::Error, what: &str) -> Error {
-        let what = format!("{what}: {}", self.address());
+        let what = format!("{what}: {}", self.address);
         match &error {
             mysql_async::Error::Server(server) => self.sort_server(server, what),
             mysql_async::Error::Io(IoError::Tls(tls)) => sort_tls(tls, what),

@@ -3,9 +3,9 @@
 //! Silence is an error: the server is asked for a heartbeat every second, so a stream without any event for
 //! [`SILENCE_SECONDS_MAX`] is a half-open connection.
 
+use super::endpoint::{ANSWER_SECONDS_MAX, Endpoint};
 use super::tls;
 use super::wire::{Login, Wire};
-use super::{ANSWER_SECONDS_MAX, MySqlSource, Server};
 use crate::checkpoint::Position;
 use crate::config::Tls;
 use crate::error::{Error, Result};
@@ -49,8 +49,8 @@ pub(super) enum Lost {
 }
 
 impl Lost {
-    pub(super) fn into_error(self, source: &MySqlSource) -> Error {
-        let address = source.address();
+    pub(super) fn into_error(self, server: &Endpoint) -> Error {
+        let address = &server.address;
         match self {
             Lost::Closed => Error::transient(format!("the server ended the binlog stream: {address}")),
             Lost::Silent => Error::transient(format!(
@@ -58,23 +58,20 @@ impl Lost {
             )),
             Lost::Malformed => Error::definite(format!("a malformed packet in the binlog stream: {address}"))
                 .hint("verify the server's binlog with: mysqlbinlog --verify-binlog-checksum"),
-            Lost::Client(error) => source.sort(error, "the binlog stream broke"),
+            Lost::Client(error) => server.sort(error, "the binlog stream broke"),
         }
     }
 }
 
 impl EventStream {
-    /// Logs in and asks for the stream from `position` on.
-    pub(super) async fn open(source: &MySqlSource, server: &Server, position: &Position) -> Result<Self> {
-        let opening = tokio::time::timeout(
-            Duration::from_secs(ANSWER_SECONDS_MAX),
-            request(source, server, position),
-        );
+    /// Logs in and asks for the stream from `position` on; by its GTID set if the server has GTIDs too.
+    pub(super) async fn open(server: &Endpoint, gtid: bool, position: &Position) -> Result<Self> {
+        let opening = tokio::time::timeout(Duration::from_secs(ANSWER_SECONDS_MAX), request(server, gtid, position));
         match opening.await {
             Ok(opened) => opened.map(|wire| Self { wire }),
             Err(_) => Err(Error::transient(format!(
                 "MySQL did not answer in {ANSWER_SECONDS_MAX} s: {}",
-                source.address()
+                server.address
             ))),
         }
     }
@@ -102,29 +99,29 @@ impl EventStream {
     }
 }
 
-async fn request(source: &MySqlSource, server: &Server, position: &Position) -> Result<Wire> {
-    let (host, port) = source.host_and_port();
+async fn request(server: &Endpoint, gtid: bool, position: &Position) -> Result<Wire> {
+    let (host, port) = server.host_and_port();
     let login = Login {
         host,
         port,
-        user: &source.config.user,
-        password: source.config.password.reveal(),
-        tls: Tls::used(source.config.tls.as_ref()).map(tls::connector).transpose()?,
+        user: &server.config.user,
+        password: server.config.password.reveal(),
+        tls: Tls::used(server.config.tls.as_ref()).map(tls::connector).transpose()?,
     };
     let logged_in = Wire::connect(&login).await;
-    let mut wire = logged_in.map_err(|error| source.sort(error, "cannot log in to MySQL"))?;
+    let mut wire = logged_in.map_err(|error| server.sort(error, "cannot log in to MySQL"))?;
     for name in SETTINGS {
         let statement = format!(
             "SET @{name}_heartbeat_period = {HEARTBEAT_NANOSECONDS}, @{name}_binlog_checksum = @@GLOBAL.binlog_checksum"
         );
         let set = wire.query(&statement).await;
-        set.map_err(|error| source.sort(error, "cannot set up the binlog stream"))?;
+        set.map_err(|error| server.sort(error, "cannot set up the binlog stream"))?;
     }
-    let server_id = source.config.server_id;
+    let server_id = server.config.server_id;
     let registered = wire.order(&ComRegisterSlave::new(server_id)).await;
-    registered.map_err(|error| source.sort(error, "cannot register for the binlog stream"))?;
+    registered.map_err(|error| server.sort(error, "cannot register for the binlog stream"))?;
     let request = BinlogRequest::new(server_id);
-    let request = match (server.gtid, &position.gtid_set) {
+    let request = match (gtid, &position.gtid_set) {
         (true, Some(set)) => request.with_use_gtid(true).with_sids(sids(set)?),
         _ => request
             .with_filename(position.file.as_bytes())
@@ -134,7 +131,7 @@ async fn request(source: &MySqlSource, server: &Server, position: &Position) -> 
         Either::Left(command) => wire.begin(&command).await,
         Either::Right(command) => wire.begin(&command).await,
     };
-    begun.map_err(|error| source.sort(error, "cannot open the binlog stream"))?;
+    begun.map_err(|error| server.sort(error, "cannot open the binlog stream"))?;
     Ok(wire)
 }
 

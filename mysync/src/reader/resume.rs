@@ -1,0 +1,209 @@
+//! Where the reader goes on: the checkpoint in terms of the server that is followed now, proven to be in that server's
+//! history, so that nothing is lost and nothing comes twice.
+//!
+//! | server | GTID | proof |
+//! | --- | --- | --- |
+//! | the same | yes | it has executed all of the checkpoint, and purged nothing beyond it |
+//! | the same | no | it still has the file, and the file was begun when the checkpoint says ([`super::tracker`]) |
+//! | another | on both | as on the same; gaps in the sets are kept. What of the checkpoint it has not executed, it will never have: the switch was lossy |
+//! | another | not on both | none: refused |
+//!
+//! A server that only lags never comes here: [`crate::source::topology`] does not choose it. On another server a new epoch
+//! begins, so that versions keep rising whatever becomes of the old server's last changes.
+
+use crate::checkpoint::{Checkpoint, Position};
+use crate::error::{Error, Result};
+use crate::source::gtid_set::GtidSet;
+use crate::source::{Server, Source};
+
+const LOAD_ANEW: &str = "load the tables anew under a new kafka.prefix and reader.name";
+
+/// The offset of a file's first event.
+const FILE_START: u64 = 4;
+
+/// A proven place to go on.
+#[derive(Debug)]
+pub(super) struct Resumed {
+    /// Epoch and position are those on the server that is followed now.
+    pub(super) checkpoint: Checkpoint,
+    /// What was published and is not on that server.
+    pub(super) lost: Option<Lost>,
+}
+
+/// What MySQL lost in a switch, though it was published.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// These transactions.
+    Gtids(GtidSet),
+}
+
+impl Lost {
+    /// What can only be told to a person.
+    pub(super) fn refuse(&self, server: &Server) -> Error {
+        let Lost::Gtids(gtids) = self;
+        Error::definite(format!(
+            "published transactions are lost: the server that is the primary now lacks them: {}",
+            server.address
+        ))
+        .detail(format!("it lacks {gtids}"))
+        .hint(format!(
+            "if another server has them, make that one the primary; else {LOAD_ANEW}"
+        ))
+    }
+}
+
+/// Finds the checkpoint in the history of the server that is followed now.
+pub(super) async fn resume<S: Source>(source: &mut S, server: &Server, checkpoint: Checkpoint) -> Result<Resumed> {
+    if server.uuid != checkpoint.position.server_uuid {
+        return switch(source, server, checkpoint).await;
+    }
+    let held = source.files().await?;
+    let mut checkpoint = checkpoint;
+    match (&checkpoint.position.gtid_set, server.gtid) {
+        (Some(set), true) => {
+            let reached: GtidSet = set.parse()?;
+            let gtids = source.gtids().await?;
+            if !reached.is_subset(&gtids.executed) {
+                let (lacking, executed) = (reached.minus(&gtids.executed), gtids.executed);
+                let detail = format!(
+                    "it never executed {lacking} of the checkpoint, only {executed}: was it reset, or restored from a backup, or did it \
+                     lose the end of its binlog in a crash (sync_binlog is not 1)?"
+                );
+                return Err(unknown(server, &detail));
+            }
+            require_unpurged(server, &gtids.purged, &reached, &checkpoint.position, &held)?;
+        }
+        (_, _) if !held.contains(&checkpoint.position.file) => {
+            let file = &checkpoint.position.file;
+            return Err(match gone_files(file, &held) {
+                Some(files) => purged(server, &files),
+                None => unknown(server, &format!("it has {}, not {file}", held.join(", "))),
+            });
+        }
+        // GTIDs were switched off: what comes has none, so the set would not tell any more what was read.
+        (Some(_), false) => checkpoint.position.gtid_set = None,
+        (None, _) => {}
+    }
+    Ok(Resumed { checkpoint, lost: None })
+}
+
+/// Goes on at another server.
+async fn switch<S: Source>(source: &mut S, server: &Server, checkpoint: Checkpoint) -> Result<Resumed> {
+    let (Some(set), true) = (&checkpoint.position.gtid_set, server.gtid) else {
+        let gtid = |has: bool| if has { "with GTID" } else { "without GTID" };
+        return Err(Error::definite(format!(
+            "the position cannot be found on another server without GTID: {}",
+            server.address
+        ))
+        .detail(format!(
+            "the checkpoint was taken {} on {}, this is {} {}",
+            gtid(checkpoint.position.gtid_set.is_some()),
+            checkpoint.position.server_uuid,
+            server.uuid,
+            gtid(server.gtid)
+        ))
+        .hint("set gtid_mode = ON on all servers, or bring the server back that was followed"));
+    };
+    let reached: GtidSet = set.parse()?;
+    let gtids = source.gtids().await?;
+    let held = source.files().await?;
+    require_unpurged(server, &gtids.purged, &reached, &checkpoint.position, &held)?;
+    let lost = reached.minus(&gtids.executed);
+    let position = Position {
+        server_uuid: server.uuid.clone(),
+        // GTIDs decide where the stream begins, and it says itself where that is; until then it is after the oldest place.
+        file: held.first().cloned().unwrap_or_default(),
+        offset: FILE_START,
+        file_born_s: 0,
+        gtid_set: Some(reached.minus(&lost).to_string()),
+    };
+    tracing::warn!(
+        from = checkpoint.position.server_uuid,
+        to = server.uuid,
+        address = server.address,
+        gtid_set = position.gtid_set,
+        lost = %lost,
+        "another server is followed from now on"
+    );
+    Ok(Resumed {
+        checkpoint: Checkpoint {
+            position,
+            next_version: checkpoint.next_version.next_epoch()?,
+            ..checkpoint
+        },
+        lost: (!lost.is_empty()).then_some(Lost::Gtids(lost)),
+    })
+}
+
+/// The checkpoint has all transactions that are not in the binlogs any more.
+fn require_unpurged(
+    server: &Server,
+    lacking: &GtidSet,
+    reached: &GtidSet,
+    position: &Position,
+    held: &[String],
+) -> Result<()> {
+    if lacking.is_subset(reached) {
+        return Ok(());
+    }
+    let files = match server.uuid == position.server_uuid {
+        true => gone_files(&position.file, held).map_or_else(String::new, |files| files + "; "),
+        false => String::new(),
+    };
+    let unread = lacking.minus(reached);
+    let detail = format!("{files}the server has purged {unread}, the checkpoint has only {reached}");
+    Err(purged(server, &detail))
+}
+
+fn purged(server: &Server, detail: &str) -> Error {
+    Error::definite(format!("the binlog was purged past the checkpoint: {}", server.address))
+        .detail(detail)
+        .hint(format!(
+            "{LOAD_ANEW}; and let the server keep its binlogs longer: SET PERSIST binlog_expire_logs_seconds = 604800"
+        ))
+}
+
+fn unknown(server: &Server, detail: &str) -> Error {
+    Error::definite(format!(
+        "the checkpoint's position is not in the server's history: {}",
+        server.address
+    ))
+    .detail(detail)
+    .hint(LOAD_ANEW)
+}
+
+/// The files from the checkpoint's up to the oldest that is held, as words; `None` if the checkpoint's is not older than that.
+fn gone_files(from: &str, held: &[String]) -> Option<String> {
+    let oldest = held.first()?;
+    let (base, number) = from.rsplit_once('.')?;
+    let (oldest_base, oldest_number) = oldest.rsplit_once('.')?;
+    let (first, end): (u64, u64) = (number.parse().ok()?, oldest_number.parse().ok()?);
+    if base != oldest_base || first >= end {
+        return None;
+    }
+    let last = end - 1;
+    let gone = match first == last {
+        true => format!("{from} is gone"),
+        // Numbers have six digits, and more only once they are used up.
+        false => format!("{from} to {base}.{last:06} are gone"),
+    };
+    Some(format!("{gone}, the oldest that the server has is {oldest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::gone_files;
+
+    #[test]
+    fn the_files_that_are_gone_are_named() {
+        let held = ["binlog.000012".to_owned(), "binlog.000013".to_owned()];
+        let gone = |from| gone_files(from, &held);
+        let text = "binlog.000009 to binlog.000011 are gone, the oldest that the server has is binlog.000012";
+        assert_eq!(gone("binlog.000009").as_deref(), Some(text));
+        let text = "binlog.000011 is gone, the oldest that the server has is binlog.000012";
+        assert_eq!(gone("binlog.000011").as_deref(), Some(text));
+        assert_eq!(gone("binlog.000014"), None);
+        assert_eq!(gone("other.000001"), None);
+        assert_eq!(gone_files("binlog.000001", &[]), None);
+    }
+}
