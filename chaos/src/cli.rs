@@ -8,11 +8,12 @@ use crate::error::{Doing, Result};
 use crate::history::History;
 use crate::report::{self, Shown};
 use crate::run::{self, Request};
+use crate::suite;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Wrong arguments.
 const EXIT_ARGUMENTS: u8 = 3;
@@ -33,6 +34,7 @@ Examples:
   mysync-drill show kill-partition-leader > mine.toml  print its plan, to change it
   mysync-drill run --file mine.toml                    run your own
   mysync-drill recheck target/drill/<run>              judge a run again, without servers
+  mysync-drill suite switch                            run all drills of a suite
 
 Exit codes: 0 consistent, 1 inconsistent, 2 unknown, 3 wrong arguments or drill, 4 harness failed";
 
@@ -47,6 +49,9 @@ enum Command {
     /// Run a drill: start its servers, break them, compare every row, and give a verdict
     #[command(after_help = RUN_EXAMPLES)]
     Run(Run),
+    /// Run all drills of a suite, on all their versions of MySQL, and print a table
+    #[command(after_help = SUITE_EXAMPLES)]
+    Suite(Suite),
     /// Judge a run again from the history in its folder, without any server
     Recheck {
         /// The folder of the run
@@ -67,10 +72,42 @@ Examples:
 
 The run folder keeps the plan, history.jsonl, verdict.json, the configuration, and all logs.";
 
+const SUITE_EXAMPLES: &str = "\
+Examples:
+  mysync-drill suite switch
+  mysync-drill suite switch --seeds 10 --json > switch.json
+  mysync-drill suite switch --only switch-gtid,switch-anchor
+
+The exit code is that of the worst run.";
+
+#[derive(Debug, Args)]
+struct Suite {
+    /// Name of the suite
+    name: String,
+    /// Only these drills
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Runs of each drill on each version, each with a seed of its own
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=SEEDS_MAX))]
+    seeds: u64,
+    /// The first seed [default: from the clock]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Where the runs are kept, one folder each [default: target/drill/<suite>-<time>]
+    #[arg(long, value_name = "FOLDER")]
+    run_folder: Option<PathBuf>,
+    /// Print the outcome as JSON
+    #[arg(long)]
+    json: bool,
+}
+
 #[derive(Debug, Args)]
 struct Run {
     #[command(flatten)]
     which: Which,
+    /// Another version of MySQL than the plan's
+    #[arg(long, value_name = "VERSION")]
+    mysql: Option<String>,
     /// Seed of all that is random [default: from the clock; printed with the verdict]
     #[arg(long)]
     seed: Option<u64>,
@@ -91,6 +128,9 @@ struct Which {
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
 }
+
+/// More runs than a night has time for.
+const SEEDS_MAX: u64 = 1_000;
 
 /// Runs the command line and returns its exit code.
 pub async fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -129,6 +169,12 @@ async fn obey(command: Command) -> Result<ExitCode> {
             report::judgement(&judgement, &run_folder, Shown { json })?;
             Ok(judgement.verdict.exit_code())
         }
+        Command::Suite(arguments) => {
+            let json = arguments.json;
+            let outcome = suite::run(&arguments.request()?).await?;
+            report::outcome(&outcome, Shown { json })?;
+            Ok(outcome.verdict.exit_code())
+        }
         Command::Run(arguments) => {
             let json = arguments.json;
             let request = arguments.request()?;
@@ -151,20 +197,42 @@ impl Which {
 
 impl Run {
     fn request(self) -> Result<Request> {
-        let drill = self.which.drill()?;
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .doing(|| "the clock stands before 1970".into())?;
-        let run_folder = self
-            .run_folder
-            .unwrap_or_else(|| format!("target/drill/{}-{}", drill.name, now.as_millis()).into());
-        let seed = self.seed.unwrap_or_else(|| u64::from(now.subsec_nanos()));
+        let mut drill = self.which.drill()?;
+        if let Some(version) = &self.mysql {
+            drill = drill.on_mysql(version);
+        }
+        let now = now()?;
+        let run_folder = self.run_folder.unwrap_or_else(|| folder(&drill.name, now));
         Ok(Request {
             drill,
-            seed,
+            seed: self.seed.unwrap_or_else(|| u64::from(now.subsec_nanos())),
             run_folder,
         })
     }
+}
+
+impl Suite {
+    fn request(self) -> Result<suite::Request> {
+        let now = now()?;
+        Ok(suite::Request {
+            folder: self.run_folder.unwrap_or_else(|| folder(&self.name, now)),
+            name: self.name,
+            only: self.only,
+            seeds: self.seeds,
+            first_seed: self.seed.unwrap_or_else(|| u64::from(now.subsec_nanos())),
+        })
+    }
+}
+
+/// Since 1970.
+fn now() -> Result<Duration> {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .doing(|| "the clock stands before 1970".into())
+}
+
+fn folder(name: &str, now: Duration) -> PathBuf {
+    format!("target/drill/{name}-{}", now.as_millis()).into()
 }
 
 #[cfg(test)]

@@ -3,7 +3,13 @@
 //! It is written as TOML, stored in every run folder, printed by `mysync-drill show`, and run again from either. Unknown
 //! keys are refused, so that a misspelt limit is an error and never a limit that does not hold.
 
+mod embedded;
+mod fault;
+
+pub use fault::{FaultKind, FaultPlan};
+
 use crate::error::{Error, Result};
+use embedded::EMBEDDED;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -14,14 +20,10 @@ pub const FILE_NAME: &str = "drill.toml";
 const PHASE_SECONDS_MAX: u64 = 24 * 3600;
 /// Most clients of a workload: each is one connection and one task.
 const CLIENTS_MAX: u32 = 256;
+/// Most readers: they share what the machine has.
+const READERS_MAX: usize = 2;
 /// Most accounts of the bank.
 const ACCOUNTS_MAX: u32 = 1_000_000;
-
-/// The drills that this binary carries: name and text.
-const EMBEDDED: [(&str, &str); 1] = [(
-    "kill-partition-leader",
-    include_str!("../drills/kill-partition-leader.toml"),
-)];
 
 /// A lab + a workload + a schedule of faults + checks + limits.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +33,9 @@ pub struct Drill {
     pub name: String,
     /// One line for people.
     pub about: String,
+    /// The suite in which it is run, with others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suite: Option<String>,
     /// What is judged, besides what is always judged (did the fault meet something in flight, the limits).
     pub checks: Vec<CheckName>,
     /// How the reader delivers.
@@ -45,6 +50,9 @@ pub struct Drill {
     /// What is broken on purpose, and when.
     #[serde(default)]
     pub faults: Vec<FaultPlan>,
+    /// What the faults must bring about.
+    #[serde(default, skip_serializing_if = "Expects::is_nothing")]
+    pub expects: Expects,
     /// What is still all right.
     pub limits: Limits,
 }
@@ -81,10 +89,22 @@ impl Delivery {
 pub struct LabPlan {
     /// Version of MySQL, e.g. `8.0`.
     pub mysql: String,
+    /// Further versions on which the suite runs it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_mysql: Vec<String>,
     /// Replicas of the primary.
     pub replicas: usize,
     /// Whether the servers run with GTIDs.
     pub gtid: bool,
+    /// Whether a primary acknowledges only what a replica has received.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub semi_sync: bool,
+    /// Whether the reader comes to MySQL through proxies, which a fault can block.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub proxies: bool,
+    /// Readers; more than one share a name, and one of them leads.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub readers: usize,
     /// Kafka brokers.
     pub brokers: usize,
     /// The stores that are filled.
@@ -151,32 +171,14 @@ pub struct Phases {
     pub after_seconds: u64,
 }
 
-/// One fault of the schedule.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FaultPlan {
-    /// Which fault.
-    pub kind: FaultKind,
-    /// When it strikes, seconds into the phase `during`.
-    pub at_seconds: u64,
-    /// When its cure begins, seconds into the phase `during`.
-    pub cure_at_seconds: u64,
-}
-
-/// The faults that there are, one file each in `fault/`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum FaultKind {
-    /// SIGKILL of the broker that leads a partition of the busiest topic.
-    KillPartitionLeader,
-}
-
 /// The checks that a drill can ask for, one file each in `check/`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CheckName {
-    /// Every acknowledged change has its record.
+    /// Every acknowledged change that MySQL has kept has its record.
     Lost,
+    /// What MySQL itself lost after it was published is listed, and nothing else.
+    LostByMysql,
     /// No change has two; in sequenced delivery only as further copies.
     Duplicate,
     /// Versions rise and have no gaps.
@@ -191,6 +193,38 @@ pub enum CheckName {
     Conserved,
     /// Every row of the target equals MySQL's.
     Convergence,
+}
+
+/// What the faults must bring about. A drill without it expects that all goes on, and that MySQL loses nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expects {
+    /// The reader stops by itself, with an error that has all these words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<String>,
+    /// MySQL loses changes that were acknowledged and published.
+    #[serde(skip_serializing_if = "is_false")]
+    pub lost_by_mysql: bool,
+}
+
+impl Expects {
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde wants it so
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+fn one() -> usize {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde wants it so
+fn is_one(value: &usize) -> bool {
+    *value == 1
 }
 
 /// What is still all right.
@@ -218,6 +252,13 @@ impl Drill {
                 .hint("mysync-drill list shows them; --file takes one of your own")
         })?;
         Self::parse(text, name)
+    }
+
+    /// The same on another version of MySQL.
+    #[must_use]
+    pub fn on_mysql(mut self, version: &str) -> Self {
+        self.lab.mysql = version.into();
+        self
     }
 
     /// All drills that the binary carries.
@@ -281,7 +322,19 @@ impl Drill {
         if self.lab.targets.is_empty() {
             return refuse("lab.targets", "at least [\"redis\"]".into());
         }
+        if !(1..=READERS_MAX).contains(&self.lab.readers) {
+            return refuse("lab.readers", format!("1 to {READERS_MAX}"));
+        }
         for fault in &self.faults {
+            if fault.kind.needs_replica() && self.lab.replicas == 0 {
+                return refuse("lab.replicas", format!("1 or more, for {}", fault.kind.word()));
+            }
+            if fault.kind.needs_proxies() && !self.lab.proxies {
+                return refuse("lab.proxies", format!("true, for {}", fault.kind.word()));
+            }
+            if fault.kind.needs_second_reader() && self.lab.readers < 2 {
+                return refuse("lab.readers", format!("2, for {}", fault.kind.word()));
+            }
             if fault.cure_at_seconds <= fault.at_seconds || fault.cure_at_seconds > during_seconds {
                 return refuse(
                     "faults.cure_at_seconds",
@@ -308,7 +361,7 @@ mod tests {
 
     #[test]
     fn refusals_name_the_key_and_what_is_expected() {
-        let good = EMBEDDED[0].1;
+        let good = include_str!("../drills/kill-partition-leader.toml");
         let cases = [
             ("lost_max = 0", "lost_maximum = 0"),
             ("clients = 4", "clients = 0"),
@@ -318,6 +371,8 @@ mod tests {
             ("cure_at_seconds = 12", "cure_at_seconds = 21"),
             ("targets = [\"redis\"]", "targets = []"),
             ("\"phantom\"", "\"ghost\""),
+            ("kind = \"kill-partition-leader\"", "kind = \"kill-primary\""),
+            ("replicas = 0", "replicas = 0\nreaders = 3"),
         ];
         let refusals = cases.map(|(old, new)| {
             let broken = good.replacen(old, new, 1);

@@ -16,8 +16,12 @@ pub struct Facts<'a> {
     pub records: Vec<&'a Observed>,
     /// The first record that shows a change.
     pub visible: HashMap<Mark<'a>, &'a Observed>,
+    /// Versions of the records that show a row as it was read from the server, by table, key, and who had written it.
+    pub refreshed: HashMap<(&'a str, u64, u64), Vec<i64>>,
     /// Transactions by their number.
     pub transactions: HashMap<u64, &'a Transaction>,
+    /// The transactions that the primary had in the end, if it was asked.
+    pub kept: Option<HashSet<u64>>,
 }
 
 impl<'a> Facts<'a> {
@@ -32,7 +36,13 @@ impl<'a> Facts<'a> {
             .collect();
         let prefix = history.begun.as_ref().map_or("", |begun| begun.prefix.as_str());
         let mut visible = HashMap::new();
+        let mut refreshed: HashMap<_, Vec<i64>> = HashMap::new();
         for record in &records {
+            let row = table_of(record, prefix).zip(row_key(&record.key));
+            if let (Op::Refresh, Some((table, key)), Some(version)) = (record.op, row, record.version) {
+                let written_by = record.written_by.unwrap_or(0);
+                refreshed.entry((table, key, written_by)).or_default().push(version);
+            }
             if let Some(mark) = mark_of(record, prefix) {
                 visible.entry(mark).or_insert(*record);
             }
@@ -46,8 +56,48 @@ impl<'a> Facts<'a> {
             history,
             records,
             visible,
+            refreshed,
             transactions,
+            kept: history
+                .journal
+                .as_ref()
+                .map(|journal| journal.numbers.iter().copied().collect()),
         }
+    }
+
+    /// Whether the primary that survived has this transaction; all are taken to be there where nobody asked.
+    #[must_use]
+    pub fn is_kept(&self, number: u64) -> bool {
+        self.kept.as_ref().is_none_or(|kept| kept.contains(&number))
+    }
+
+    /// The transactions whose changes must have arrived: acknowledged and kept, or kept although the answer never came.
+    pub fn due(&self) -> impl Iterator<Item = &'a Transaction> {
+        self.history
+            .transactions
+            .iter()
+            .filter(|transaction| match (transaction.outcome, &self.kept) {
+                (Outcome::Acknowledged, _) => self.is_kept(transaction.number),
+                (Outcome::Unknown, Some(kept)) => kept.contains(&transaction.number),
+                (Outcome::Unknown | Outcome::Early | Outcome::RolledBack, _) => false,
+            })
+    }
+
+    /// The transactions that may have been committed once, and that the primary that survived does not have.
+    pub fn lost_by_mysql(&self) -> impl Iterator<Item = &'a Transaction> {
+        self.history
+            .transactions
+            .iter()
+            .filter(|transaction| transaction.outcome != Outcome::RolledBack && !self.is_kept(transaction.number))
+    }
+
+    /// The rows that they wrote.
+    #[must_use]
+    pub fn rows_lost_by_mysql(&self) -> HashSet<(&'a str, u64)> {
+        let rows = self.lost_by_mysql().flat_map(|transaction| &transaction.rows);
+        rows.flat_map(|row| marks(row, 0))
+            .map(|(table, key, _, _)| (table, key))
+            .collect()
     }
 
     /// The transactions that MySQL acknowledged while the pipeline was listening.
@@ -113,7 +163,7 @@ fn mark_of<'a>(record: &'a Observed, prefix: &str) -> Option<Mark<'a>> {
     let number = match record.op {
         Op::Insert | Op::Update => record.written_by?,
         Op::Delete | Op::Tombstone => 0,
-        Op::Other => return None,
+        Op::Refresh | Op::Other => return None,
     };
     Some((table_of(record, prefix)?, row_key(&record.key)?, record.op, number))
 }

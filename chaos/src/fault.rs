@@ -3,15 +3,39 @@
 //! A fault owns its cure. The run calls [`Fault::cure`] on every fault that was made, whatever happened before: after a
 //! failure, a panic and Ctrl-C too; a cure of something that was never broken, or is whole again, does nothing.
 
+mod isolate_primary;
+mod kill_leader;
 mod kill_partition_leader;
+mod kill_primary;
+mod lossy_kill_primary;
+mod pause_leader;
+mod purge_position;
+mod reset_binlog;
+mod return_old_primary;
+mod switch_over;
+mod switch_without_reader;
+mod take_over;
 
+pub use isolate_primary::IsolatePrimary;
+pub use kill_leader::KillLeader;
 pub use kill_partition_leader::KillPartitionLeader;
+pub use kill_primary::KillPrimary;
+pub use lossy_kill_primary::LossyKillPrimary;
+pub use pause_leader::PauseLeader;
+pub use purge_position::PurgePosition;
+pub use reset_binlog::ResetBinlog;
+pub use return_old_primary::ReturnOldPrimary;
+pub use switch_over::SwitchOver;
+pub use switch_without_reader::SwitchWithoutReader;
 
 use crate::drill::{FaultKind, FaultPlan};
-use crate::error::Result;
-use crate::history::Recorder;
+use crate::error::{Doing, Result};
+use crate::history::{FaultEvent, FaultStep, Record, Recorder};
 use crate::observe::TopicObserver;
-use fixtures::Lab;
+use crate::pipeline::Pipeline;
+use crate::proxy::Proxy;
+use crate::workload::bank::Clients;
+use fixtures::{Lab, Mysql};
 use futures::future::LocalBoxFuture;
 
 /// What a fault may look at and break.
@@ -19,6 +43,12 @@ use futures::future::LocalBoxFuture;
 pub struct Surroundings<'a> {
     /// The servers.
     pub lab: &'a Lab,
+    /// Readers and writer.
+    pub pipeline: &'a Pipeline,
+    /// The clients of MySQL, which have to be told where the primary is.
+    pub clients: &'a Clients,
+    /// The readers' ways to the MySQL servers, in the order of the lab; empty where the plan has none.
+    pub proxies: &'a [Proxy],
     /// What was seen in the topics.
     pub topics: &'a TopicObserver,
     /// Where each step is recorded.
@@ -27,6 +57,24 @@ pub struct Surroundings<'a> {
     pub topics_prefix: &'a str,
     /// Decides what is left to chance.
     pub seed: u64,
+}
+
+impl<'a> Surroundings<'a> {
+    fn primary(&self) -> Result<&'a Mysql> {
+        self.lab.primary().doing(|| "the drill's lab has no MySQL".into())
+    }
+
+    fn record(&self, fault: FaultKind, step: FaultStep, detail: impl Into<String>) {
+        self.recorder.append(&Record::Fault(FaultEvent {
+            at_us: self.recorder.now_us(),
+            fault,
+            step,
+            detail: detail.into(),
+            topic: None,
+            partition: None,
+            broker: None,
+        }));
+    }
 }
 
 /// Something broken on purpose, which owns its cure.
@@ -43,5 +91,15 @@ pub trait Fault {
 pub fn of(plan: &FaultPlan) -> Box<dyn Fault> {
     match plan.kind {
         FaultKind::KillPartitionLeader => Box::new(KillPartitionLeader::default()),
+        FaultKind::KillPrimary => Box::new(KillPrimary),
+        FaultKind::LossyKillPrimary => Box::new(LossyKillPrimary),
+        FaultKind::SwitchOver => Box::new(SwitchOver),
+        FaultKind::ReturnOldPrimary => Box::new(ReturnOldPrimary),
+        FaultKind::SwitchWithoutReader => Box::new(SwitchWithoutReader),
+        FaultKind::KillLeader => Box::new(KillLeader::default()),
+        FaultKind::PauseLeader => Box::new(PauseLeader::default()),
+        FaultKind::IsolatePrimary => Box::new(IsolatePrimary::default()),
+        FaultKind::PurgePosition => Box::new(PurgePosition),
+        FaultKind::ResetBinlog => Box::new(ResetBinlog),
     }
 }

@@ -1,6 +1,6 @@
 //! The figures of a run, taken from its history: what the headline shows and what two runs are compared by.
 
-use crate::check::{in_flight, memory, recovery};
+use crate::check::{in_flight, lost_by_mysql, memory, recovery};
 use crate::facts::Facts;
 use crate::history::{FaultStep, Outcome, Phase};
 use crate::verdict::Finding;
@@ -28,13 +28,16 @@ pub struct Figures {
     pub in_flight_in_partition: Option<u64>,
     /// From the strike until another broker was seen to lead the partition, ms.
     pub election_ms: Option<u64>,
-    /// From the strike until a later change was visible in Kafka, ms.
+    /// From the strike, or from where recovery was possible, until a later change was visible in Kafka, ms.
     pub recovery_kafka_ms: Option<u64>,
-    /// From the strike until a later change was visible in Redis, ms.
+    /// The same for Redis, ms.
     pub recovery_redis_ms: Option<u64>,
     /// From the begin of the cure until all was as before, ms.
     pub cure_ms: Option<u64>,
-    /// Acknowledged changes without a record.
+    /// Acknowledged changes that the surviving primary does not have.
+    #[serde(default)]
+    pub lost_by_mysql: Option<u64>,
+    /// Acknowledged changes that it has, without a record.
     pub lost: Option<u64>,
     /// Records of a change that had one already.
     pub duplicates: Option<u64>,
@@ -108,6 +111,7 @@ impl Figures {
             transactions_unknown: outcomes(Outcome::Unknown),
             changes_checked: versions.len() as u64,
             records_checked: facts.records.len() as u64,
+            lost_by_mysql: facts.kept.as_ref().map(|_| lost_by_mysql::acknowledged_and_lost(facts)),
             lost: wrong("lost"),
             duplicates: wrong("duplicate"),
             out_of_order: wrong("out-of-order"),
@@ -135,8 +139,12 @@ impl Figures {
         for struck in in_flight::strikes(facts) {
             let met = in_flight::met(facts, struck);
             *self.in_flight.get_or_insert(0) += met.changes;
-            *self.in_flight_in_partition.get_or_insert(0) += met.in_partition;
-            let recovery = recovery::after(facts, struck);
+            if struck.partition.is_some() {
+                *self.in_flight_in_partition.get_or_insert(0) += met.in_partition;
+            }
+        }
+        for begin in recovery::begins(facts) {
+            let recovery = recovery::after(facts, begin);
             self.recovery_kafka_ms = self
                 .recovery_kafka_ms
                 .max(recovery.kafka_us.map(|took_us| took_us.div_ceil(1000)));

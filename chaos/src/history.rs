@@ -37,8 +37,12 @@ pub enum Record {
     Process(ProcessSample),
     /// A reader or writer was started, was killed or ended.
     ProcessEvent(ProcessEvent),
+    /// A record of `<prefix>.__lost`: what the reader says that MySQL lost.
+    Listed(Listed),
     /// After the workload: whether the pipeline caught up.
     Settled(Settled),
+    /// After the workload: which transactions the primary has.
+    Journal(Journal),
     /// What the checker said.
     Convergence(Convergence),
     /// The last line of a run that went its whole way.
@@ -185,6 +189,8 @@ pub enum FaultStep {
     Struck,
     /// Another broker leads the partition.
     LeaderElected,
+    /// From here on nothing outside the pipeline is in its way: another primary is writable, or the reader is started.
+    Recoverable,
     /// The cure begins.
     CureBegun,
     /// All is as it was before.
@@ -229,6 +235,8 @@ pub enum Op {
     Insert,
     /// Envelope with op `u`.
     Update,
+    /// Envelope with op `r`: the row as it was read from the server, whoever wrote it.
+    Refresh,
     /// Envelope with op `d`.
     Delete,
     /// No value.
@@ -290,8 +298,38 @@ pub enum ProcessChange {
     Killed,
     /// It was stopped by us at the end.
     Stopped,
+    /// It was stopped by us for a while, and hears nothing.
+    Paused,
+    /// It goes on after that.
+    Resumed,
     /// It ended by itself.
     Ended,
+}
+
+/// What the reader says that MySQL lost: the changes of one transaction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Listed {
+    /// When it was seen.
+    pub at_us: u64,
+    /// Offset in the topic.
+    pub offset: i64,
+    /// Version of the first change; none if the record was not understood.
+    pub first_version: Option<i64>,
+    /// How many there are, numbered one by one.
+    pub changes: Option<u64>,
+    /// The record as it stands there.
+    pub text: String,
+}
+
+/// Which transactions the primary has after the workload.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Journal {
+    /// When it was asked.
+    pub at_us: u64,
+    /// The primary's name in the lab.
+    pub server: String,
+    /// The transactions' numbers.
+    pub numbers: Vec<u64>,
 }
 
 /// Whether the pipeline caught up after the workload.
@@ -346,7 +384,9 @@ pub struct History {
     pub applied: Vec<Applied>,
     pub processes: Vec<ProcessSample>,
     pub process_events: Vec<ProcessEvent>,
+    pub listed: Vec<Listed>,
     pub settled: Option<Settled>,
+    pub journal: Option<Journal>,
     pub convergence: Option<Convergence>,
     pub ended: Option<Ended>,
     /// The last line is cut off.
@@ -394,6 +434,8 @@ impl History {
             Record::Applied(applied) => self.applied.push(applied),
             Record::Process(sample) => self.processes.push(sample),
             Record::ProcessEvent(event) => self.process_events.push(event),
+            Record::Listed(listed) => self.listed.push(listed),
+            Record::Journal(journal) => self.journal = Some(journal),
             Record::Settled(settled) => self.settled = Some(settled),
             Record::Convergence(convergence) => self.convergence = Some(convergence),
             Record::Ended(ended) => self.ended = Some(ended),

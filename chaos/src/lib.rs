@@ -7,7 +7,7 @@
 //! 3. [`run`] goes through the phases while a [`fault`] strikes and is cured,
 //! 4. everybody writes to the [`history`], and nobody judges,
 //! 5. [`facts`], [`check`] and [`figures`] read it afterwards and give a [`verdict`],
-//! 6. [`report`] shows it.
+//! 6. [`report`] shows it; a [`suite`] is several drills, one after the other.
 //!
 //! [`bench`] stands beside: it times instead of breaking.
 //!
@@ -27,8 +27,10 @@ pub mod figures;
 pub mod history;
 pub mod observe;
 pub mod pipeline;
+pub mod proxy;
 pub mod report;
 pub mod rig;
 pub mod run;
+pub mod suite;
 pub mod verdict;
 pub mod workload;

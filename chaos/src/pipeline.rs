@@ -33,12 +33,14 @@ const LOG_LINES_SHOWN: usize = 12;
 pub enum Role {
     /// `mysync reader`
     Reader,
+    /// A second `mysync reader` of the same name.
+    SecondReader,
     /// `mysync writer redis`
     Writer,
 }
 
 impl Role {
-    /// Both, in the order of a change's way.
+    /// Those that every pipeline has, in the order of a change's way.
     pub const ALL: [Role; 2] = [Role::Reader, Role::Writer];
 
     /// Its name in the history and of its log.
@@ -46,13 +48,14 @@ impl Role {
     pub fn name(self) -> &'static str {
         match self {
             Role::Reader => "reader",
+            Role::SecondReader => "reader-2",
             Role::Writer => "writer",
         }
     }
 
     fn words(self) -> &'static [&'static str] {
         match self {
-            Role::Reader => &["reader"],
+            Role::Reader | Role::SecondReader => &["reader"],
             Role::Writer => &["writer", "redis"],
         }
     }
@@ -62,6 +65,7 @@ impl Role {
 pub struct Pipeline {
     binary: PathBuf,
     config: PathBuf,
+    second_config: PathBuf,
     folder: PathBuf,
     shared: Arc<Shared>,
     sampler: JoinHandle<()>,
@@ -73,23 +77,28 @@ struct Shared {
     children: Mutex<BTreeMap<Role, Child>>,
     /// Those that are to die at a stop point.
     doomed: Mutex<BTreeSet<Role>>,
+    /// Those that are to stop by themselves.
+    stopping: Mutex<BTreeSet<Role>>,
     ended: Mutex<Vec<String>>,
 }
 
 impl Pipeline {
-    /// Nothing runs yet. `binary` is what [`binary`] finds, `config` is the file that both processes get, `folder` takes their logs.
+    /// Nothing runs yet. `binary` is what [`binary`] finds, `config` is the file that both processes get, `folder` takes their
+    /// logs. A second reader's file is the one beside it that [`second_config`] names.
     pub fn new(binary: PathBuf, config: &Path, folder: &Path, recorder: &Recorder) -> Self {
         let shared = Arc::new(Shared {
             recorder: recorder.clone(),
             folder: folder.to_owned(),
             children: Mutex::default(),
             doomed: Mutex::default(),
+            stopping: Mutex::default(),
             ended: Mutex::default(),
         });
         let sampler = tokio::spawn(Arc::clone(&shared).sample_for_ever());
         Self {
             binary,
             config: config.to_owned(),
+            second_config: second_config(config),
             folder: folder.to_owned(),
             shared,
             sampler,
@@ -107,7 +116,39 @@ impl Pipeline {
         self.spawn(role, &stop_points_binary()?, &[("MYSYNC_STOP_POINT", stop_point)])
     }
 
-    /// Waits until a process that was started doomed is dead; false when the deadline passed.
+    /// Starts a process that is expected to stop by itself, since it cannot go on.
+    pub fn start_to_stop(&self, role: Role) -> Result<()> {
+        self.shared.stopping().insert(role);
+        self.start(role)
+    }
+
+    /// Stops a process in its tracks (SIGSTOP): it keeps its connections, and does and hears nothing.
+    pub async fn pause(&self, role: Role) -> Result<()> {
+        self.signal(role, "STOP").await?;
+        self.shared.record(role, ProcessChange::Paused, String::new());
+        Ok(())
+    }
+
+    /// Lets a paused process go on (SIGCONT).
+    pub async fn resume(&self, role: Role) -> Result<()> {
+        self.signal(role, "CONT").await?;
+        self.shared.record(role, ProcessChange::Resumed, String::new());
+        Ok(())
+    }
+
+    async fn signal(&self, role: Role, signal: &str) -> Result<()> {
+        let pid = self.shared.children().get(&role).and_then(Child::id);
+        let pid = pid
+            .ok_or_else(|| Error::definite(format!("the {} does not run", role.name())).hint("start it first"))?
+            .to_string();
+        let sent = Command::new("kill").args(["-s", signal, &pid]).status().await;
+        match sent.doing(|| "the command kill cannot be run".into())?.success() {
+            true => Ok(()),
+            false => Err(Error::definite(format!("no SIG{signal} for the {}", role.name()))),
+        }
+    }
+
+    /// Waits until a process that was started doomed, or to stop, is gone; false when the deadline passed.
     pub async fn wait_for_death(&self, role: Role, deadline: Duration) -> bool {
         let gone = async {
             while self.runs(role) {
@@ -127,7 +168,10 @@ impl Pipeline {
             .envs(environment.iter().copied())
             .args(role.words())
             .arg("--config")
-            .arg(&self.config)
+            .arg(match role {
+                Role::SecondReader => &self.second_config,
+                Role::Reader | Role::Writer => &self.config,
+            })
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors)
@@ -153,7 +197,7 @@ impl Pipeline {
 
     /// Ends all processes: they lose nothing by a kill, or the drill would say so.
     pub async fn stop(&self) -> Result<()> {
-        for role in Role::ALL {
+        for role in [Role::Reader, Role::SecondReader, Role::Writer] {
             if self.runs(role) {
                 self.end(role, ProcessChange::Stopped).await?;
             }
@@ -212,6 +256,10 @@ impl Shared {
         self.doomed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn stopping(&self) -> MutexGuard<'_, BTreeSet<Role>> {
+        self.stopping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn record(&self, role: Role, what: ProcessChange, detail: String) {
         let (at_us, name) = (self.recorder.now_us(), role.name().to_owned());
         self.recorder.append(&Record::ProcessEvent(ProcessEvent {
@@ -247,7 +295,7 @@ impl Shared {
         }
     }
 
-    /// A process that ended by itself is nobody's victim, unless it was doomed.
+    /// A process that ended by itself is nobody's victim, unless it was doomed, or had to stop.
     fn look_for_ended(&self) {
         let mut children = self.children();
         let mut gone = Vec::new();
@@ -264,11 +312,13 @@ impl Shared {
                 continue;
             }
             let log = last_lines(&self.folder.join(log_name(role)));
-            let what = format!("the {} ended by itself: {status}\n{log}", role.name());
-            self.ended
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(what.trim_end().to_owned());
+            if !self.stopping().remove(&role) {
+                let what = format!("the {} ended by itself: {status}\n{log}", role.name());
+                self.ended
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(what.trim_end().to_owned());
+            }
             self.record(
                 role,
                 ProcessChange::Ended,
@@ -296,6 +346,12 @@ fn beside(name: &str, how: &str) -> Result<PathBuf> {
         .map(|folder| folder.join(name))
         .find(|candidate| candidate.is_file());
     found.ok_or_else(|| Error::definite(format!("the binary {name} is not beside {}", own.display())).hint(how))
+}
+
+/// The configuration of a second reader, beside the one of the first.
+#[must_use]
+pub fn second_config(config: &Path) -> PathBuf {
+    config.with_file_name("mysync-2.toml")
 }
 
 fn log_name(role: Role) -> String {

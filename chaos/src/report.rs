@@ -2,9 +2,11 @@
 //! standard error.
 
 mod headline;
+mod table;
 
 use crate::drill::Drill;
 use crate::error::{Doing, Error, Result};
+use crate::suite::Outcome;
 use crate::verdict::Judgement;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -25,16 +27,34 @@ pub fn judgement(judgement: &Judgement, run_folder: &Path, shown: Shown) -> Resu
     print(&text)
 }
 
-/// Prints names and purposes of drills.
+/// Prints what came out of a suite, as a table or as JSON.
+pub fn outcome(outcome: &Outcome, shown: Shown) -> Result<()> {
+    let text = match shown.json {
+        true => serde_json::to_string_pretty(outcome).doing(|| "the outcome has no JSON form".into())? + "\n",
+        false => format!("\n{}", table::text(outcome)),
+    };
+    print(&text)
+}
+
+/// Prints names, suites and purposes of drills.
 pub fn drills(drills: &[Drill], json: bool) -> Result<()> {
     if json {
         let text = serde_json::to_string_pretty(drills).doing(|| "the drills have no JSON form".into())?;
         return print(&(text + "\n"));
     }
     let width = drills.iter().map(|drill| drill.name.len()).max().unwrap_or(0);
+    let suite_width = drills
+        .iter()
+        .filter_map(|drill| drill.suite.as_ref())
+        .map(String::len)
+        .max()
+        .unwrap_or(0);
     let lines: String = drills
         .iter()
-        .map(|drill| format!("{:width$}  {}\n", drill.name, drill.about))
+        .map(|drill| {
+            let suite = drill.suite.as_deref().unwrap_or_default();
+            format!("{:width$}  {suite:suite_width$}  {}\n", drill.name, drill.about)
+        })
         .collect();
     print(&lines)
 }

@@ -4,15 +4,16 @@
 //! one comes through; only what is acknowledged after that must arrive. After the workload it settles: one more pulse must
 //! come through, and the numbers of the changes seen must have no hole.
 
-use crate::drill::{self, Delivery, Drill, TargetName};
+use crate::drill::{self, Drill, TargetName};
 use crate::error::{Doing, Error, Result};
 use crate::fault::Surroundings;
 use crate::history::{Begun, Convergence, Ended, Record, Recorder, Settled};
 use crate::observe::{RowObserver, TopicObserver};
 use crate::pipeline::{self, Pipeline, Role};
+use crate::proxy::Proxy;
 use crate::verdict::{EXAMPLES_MAX, Verdict};
 use crate::workload::bank::{self, Bank};
-use fixtures::Lab;
+use fixtures::{Lab, LabConfig, Mysql};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
@@ -49,7 +50,11 @@ pub struct Rig {
     /// Where all is recorded.
     pub recorder: Recorder,
     seed: u64,
+    /// What the checker gets.
     config: PathBuf,
+    /// Patterns of all tables that are followed.
+    tables: Vec<String>,
+    proxies: Vec<Proxy>,
 }
 
 /// What a rig is set up for.
@@ -78,13 +83,12 @@ impl Rig {
         let binary = pipeline::binary()?;
         let recorder = begin(drill, seed, folder)?;
         let lab = lab(drill, folder).await?;
+        let tables = [&[bank::TABLES], more_tables].concat();
+        let proxies = proxies(drill, &lab).await?;
         let config = folder.join("mysync.toml");
-        let sections = lab.config_toml(PREFIX, &[&[bank::TABLES], more_tables].concat());
-        std::fs::write(&config, with_delivery(sections, drill.delivery))
-            .doing(|| format!("the configuration file cannot be written: {}", config.display()))?;
+        configure(drill, lab.config(PREFIX, &tables), &proxies, &config)?;
         let primary = lab.primary().doing(|| "the drill's lab has no MySQL".into())?;
-        let options = primary.opts("root", fixtures::mysql::ROOT_PASSWORD);
-        let bank = Bank::create(options, &drill.workload, seed, &recorder).await?;
+        let bank = Bank::create(primary, &drill.workload, seed, &recorder).await?;
         let kafka = lab.kafka().doing(|| "the drill's lab has no brokers".into())?;
         let topics = TopicObserver::start(&kafka.bootstrap(), PREFIX, PULSE_TABLE, &recorder)?;
         let url = lab.redis().doing(|| "the drill's lab has no Redis".into())?.url();
@@ -101,9 +105,15 @@ impl Rig {
             rows,
             recorder,
             seed,
-            config,
+            config: folder.join("mysync-check.toml"),
+            tables: tables.into_iter().map(str::to_owned).collect(),
+            proxies,
         };
         rig.wake().await?;
+        if drill.lab.readers > 1 {
+            // Now that the first one leads.
+            rig.pipeline.start(Role::SecondReader)?;
+        }
         rig.bank.open_accounts().await?;
         Ok(rig)
     }
@@ -113,6 +123,9 @@ impl Rig {
     pub fn surroundings(&self) -> Surroundings<'_> {
         Surroundings {
             lab: &self.lab,
+            pipeline: &self.pipeline,
+            clients: self.bank.clients(),
+            proxies: &self.proxies,
             topics: &self.topics,
             recorder: &self.recorder,
             topics_prefix: TABLE_TOPICS,
@@ -160,8 +173,21 @@ impl Rig {
         self.topics.check().await
     }
 
-    /// Compares every row with the target, and records what the checker says.
+    /// Records which transactions the primary has in the end.
+    pub async fn ask_journal(&self) -> Result<()> {
+        self.bank.ask_journal(self.primary()?).await
+    }
+
+    /// Compares every row of the primary with the target, and records what the checker says.
     pub async fn converge(&self) -> Result<()> {
+        let tables: Vec<&str> = self.tables.iter().map(String::as_str).collect();
+        let text = self
+            .lab
+            .config(PREFIX, &tables)
+            .servers(vec![self.primary()?.address()])
+            .toml();
+        std::fs::write(&self.config, text)
+            .doing(|| format!("the configuration file cannot be written: {}", self.config.display()))?;
         let said = match consistency::Config::load(&self.config) {
             Ok(config) => consistency::check(&config, &consistency::Options::default(), &consistency::Silent).await,
             Err(error) => Err(error),
@@ -194,6 +220,10 @@ impl Rig {
         drop(self.pipeline);
         self.lab.down().await.doing(|| "the lab could not be removed".into())?;
         stopped
+    }
+
+    fn primary(&self) -> Result<&Mysql> {
+        self.lab.primary().doing(|| "the drill's lab has no MySQL".into())
     }
 
     /// Writes pulses until one comes through.
@@ -232,14 +262,33 @@ fn begin(drill: &Drill, seed: u64, folder: &Path) -> Result<Recorder> {
     Ok(recorder)
 }
 
-/// The section `[reader]` is there only when the lab needs it.
-fn with_delivery(mut sections: String, delivery: Delivery) -> String {
-    const SECTION: &str = "[reader]\n";
-    if !sections.contains(SECTION) {
-        sections.push('\n');
-        sections.push_str(SECTION);
+/// The readers' ways to the servers, where the plan wants some that can be blocked.
+async fn proxies(drill: &Drill, lab: &Lab) -> Result<Vec<Proxy>> {
+    let mut proxies = Vec::new();
+    if drill.lab.proxies {
+        for server in lab.mysql_servers() {
+            proxies.push(Proxy::start(&server.address()).await?);
+        }
     }
-    sections.replace(SECTION, &format!("{SECTION}delivery = {:?}\n", delivery.word()))
+    Ok(proxies)
+}
+
+/// Writes the configuration of reader and writer, and beside it that of a second reader, if there is one.
+fn configure(drill: &Drill, mut text: LabConfig, proxies: &[Proxy], config: &Path) -> Result<()> {
+    text = text.reader(&format!("delivery = {:?}", drill.delivery.word()));
+    if !proxies.is_empty() {
+        text = text.servers(proxies.iter().map(Proxy::address).collect());
+    }
+    let write = |path: &Path, text: &LabConfig| {
+        std::fs::write(path, text.toml())
+            .doing(|| format!("the configuration file cannot be written: {}", path.display()))
+    };
+    if drill.lab.readers == 1 {
+        return write(config, &text);
+    }
+    text = text.reader("ha = true");
+    write(config, &text)?;
+    write(&pipeline::second_config(config), &text.reader_number(1))
 }
 
 async fn lab(drill: &Drill, folder: &Path) -> Result<Lab> {
@@ -250,6 +299,7 @@ async fn lab(drill: &Drill, folder: &Path) -> Result<Lab> {
         .mysql(plan.mysql.as_str())
         .replicas(plan.replicas)
         .gtid(plan.gtid)
+        .semi_sync(plan.semi_sync)
         .brokers(plan.brokers);
     for target in &plan.targets {
         builder = match target {

@@ -97,12 +97,16 @@ async fn phases(rig: &mut Rig, drill: &Drill, faults: &mut [Scheduled], working:
     enter(rig, Phase::After, "transfers go on, all is well again");
     rig.hold(seconds(drill.phases.after_seconds)).await?;
     stop(working).await?;
+    if !drill.expects.stop.is_empty() {
+        return rig.ask_journal().await;
+    }
     enter(
         rig,
         Phase::Settle,
         "transfers have stopped, waiting for the last change",
     );
     rig.settle().await?;
+    rig.ask_journal().await?;
     report::progress("comparing every row");
     rig.converge().await
 }

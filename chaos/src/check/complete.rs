@@ -2,6 +2,7 @@
 
 use crate::facts::Facts;
 use crate::history::ProcessChange;
+use crate::pipeline::Role;
 use crate::verdict::{Finding, Tally, Verdict};
 
 /// Says `unknown` for a run that stopped early or did not settle.
@@ -16,7 +17,10 @@ pub fn check(facts: &Facts<'_>) -> Finding {
         None => reasons.push("the run was stopped before its end".to_owned()),
         Some(ended) => reasons.extend(ended.trouble.clone()),
     }
+    let must_stop = history.drill().is_some_and(|drill| !drill.expects.stop.is_empty());
     match &history.settled {
+        // A reader that must stop does not catch up.
+        _ if must_stop => {}
         None => reasons.push("nobody waited for the pipeline to catch up".to_owned()),
         Some(settled) if !settled.caught_up => {
             reasons.push(format!("the pipeline did not catch up: {}", settled.detail))
@@ -27,6 +31,7 @@ pub fn check(facts: &Facts<'_>) -> Finding {
         .process_events
         .iter()
         .filter(|event| event.what == ProcessChange::Ended)
+        .filter(|event| !must_stop || event.name != Role::Reader.name())
     {
         reasons.push(format!("the {} ended by itself: {}", event.name, event.detail));
     }

@@ -2,8 +2,8 @@
 
 use crate::drill::{Drill, FaultKind};
 use crate::history::{
-    Applied, Begun, Convergence, Ended, FaultEvent, FaultStep, History, Observed, Op, Outcome, Phase, PhaseBegun,
-    ProcessSample, Record, Row, Settled, Transaction, Write,
+    Applied, Begun, Convergence, Ended, FaultEvent, FaultStep, History, Journal, Listed, Observed, Op, Outcome, Phase,
+    PhaseBegun, ProcessSample, Record, Row, Settled, Transaction, Write,
 };
 use crate::verdict::Verdict;
 
@@ -67,6 +67,66 @@ pub(crate) fn records() -> Vec<Record> {
     maker.transaction(8, 15_000_000, 15_020_000, &[update]);
     maker.end();
     maker.records
+}
+
+/// The same, with a switch after it to a server that lacks the last three transactions: they are listed, and their rows are
+/// read anew from it.
+pub(crate) fn lossy() -> History {
+    let lost = [6, 7, 8];
+    let mut history = history();
+    history.begun.as_mut().unwrap().drill = Drill::named("switch-lossy-gtid").unwrap();
+    for number in lost {
+        let of_number =
+            |record: &&Observed| record.written_by == Some(number) || (number == 7 && record.at_us == 14_020_000);
+        let versions: Vec<i64> = history
+            .observed
+            .iter()
+            .filter(of_number)
+            .filter_map(|record| record.version)
+            .collect();
+        let first = *versions.iter().min().unwrap();
+        history.listed.push(Listed {
+            at_us: 16_000_000,
+            offset: number.try_into().unwrap(),
+            first_version: Some(first),
+            changes: Some((versions.iter().max().unwrap() - first + 1).try_into().unwrap()),
+            text: String::new(),
+        });
+    }
+    history.journal = Some(journal(&history, &lost));
+    let mut last = history.observed.last().unwrap().clone();
+    for (seq, table, key, op, written_by, balance) in [
+        (1, "account", 1, Op::Refresh, Some(4), Some(70)),
+        (2, "account", 2, Op::Refresh, Some(4), Some(130)),
+        (3, "transfer", 5, Op::Refresh, Some(5), None),
+        (4, "transfer", 6, Op::Delete, None, None),
+        (4, "transfer", 6, Op::Tombstone, None, None),
+    ] {
+        last = Observed {
+            at_us: 16_500_000,
+            topic: format!("{PREFIX}.bank.{table}"),
+            offset: last.offset + 1,
+            version: Some((2 << 48) | seq),
+            origin: Some(format!("1:900:{seq}")),
+            key: format!("{{\"id\":{key}}}"),
+            op,
+            written_by,
+            balance,
+            ..last
+        };
+        history.observed.push(last.clone());
+    }
+    history
+}
+
+/// What a primary says that has all transactions but `absent`.
+pub(crate) fn journal(history: &History, absent: &[u64]) -> Journal {
+    let numbers = history.transactions.iter().map(|transaction| transaction.number);
+    Journal {
+        at_us: 16_900_000,
+        server: "replica-1".into(),
+        numbers: numbers.filter(|number| !absent.contains(number)).collect(),
+    }
 }
 
 fn row(table: &str, write: Write) -> Row {

@@ -1,9 +1,15 @@
 //! Did the fault meet something? A change was in flight when MySQL had acknowledged it and no read-committed consumer had
-//! seen it at the moment the victim was known to be gone. A fault that met nothing in flight proves nothing: `unknown`.
+//! seen it at the moment the victim was gone. A fault that met nothing in flight proves nothing: `unknown`.
+//!
+//! When a process is known to be gone, it was so for some time. Where that is the server that acknowledges, all could have
+//! arrived meanwhile: so the moment is that of the last acknowledgement before, if it was shortly before.
 
 use crate::facts::Facts;
 use crate::history::{FaultEvent, FaultStep};
 use crate::verdict::{Finding, Tally, Verdict};
+
+/// The last acknowledgement is looked for so long before a victim is known to be gone.
+const KNOWN_AFTER_US_MAX: u64 = 1_500_000;
 
 /// What one fault met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,13 +54,19 @@ pub fn met(facts: &Facts<'_>, struck: &FaultEvent) -> Met {
         changes: 0,
         in_partition: 0,
     };
-    for transaction in facts
-        .acknowledged()
-        .filter(|transaction| transaction.end_us <= struck.at_us)
-    {
+    let before = || {
+        facts
+            .acknowledged()
+            .filter(|transaction| transaction.end_us <= struck.at_us)
+    };
+    let last_us = before().map(|transaction| transaction.end_us).max();
+    let moment_us = last_us
+        .filter(|last_us| struck.at_us - last_us <= KNOWN_AFTER_US_MAX)
+        .unwrap_or(struck.at_us);
+    for transaction in before() {
         for row in &transaction.rows {
             let shown = facts.shown(row, transaction.number);
-            if shown.is_some_and(|record| record.at_us <= struck.at_us) {
+            if shown.is_some_and(|record| record.at_us <= moment_us) {
                 continue;
             }
             met.changes += 1;

@@ -1,4 +1,5 @@
-//! Every change that MySQL acknowledged has its records, by the number of its transaction and by row.
+//! Every change that MySQL acknowledged and has kept has its records, by the number of its transaction and by row. What the
+//! servers themselves lost in a switch is for the check `lost-by-mysql`.
 
 use crate::facts::{Facts, marks};
 use crate::verdict::{Finding, Tally, Verdict};
@@ -7,7 +8,7 @@ use crate::verdict::{Finding, Tally, Verdict};
 #[must_use]
 pub fn check(facts: &Facts<'_>, lost_max: u64) -> Finding {
     let mut tally = Tally::new("lost");
-    for transaction in facts.acknowledged() {
+    for transaction in facts.due() {
         for row in &transaction.rows {
             tally.checked += 1;
             let absent = marks(row, transaction.number)
@@ -41,7 +42,7 @@ pub fn check(facts: &Facts<'_>, lost_max: u64) -> Finding {
 mod tests {
     use super::*;
     use crate::check::example;
-    use crate::history::{History, Outcome};
+    use crate::history::{History, Journal, Outcome};
     use proptest::prelude::*;
 
     #[test]
@@ -67,6 +68,42 @@ mod tests {
             history.settled = None;
             prop_assert_eq!(check(&Facts::of(&history), 0).verdict, Verdict::Unknown, "late or lost");
         }
+    }
+
+    #[test]
+    fn the_journal_decides_what_must_be_there() {
+        let mut history = example::history();
+        let last = history.transactions.last().unwrap().number;
+        history.observed.retain(|record| record.written_by != Some(last));
+        let numbers = |history: &History| {
+            history
+                .transactions
+                .iter()
+                .map(|known| known.number)
+                .collect::<Vec<_>>()
+        };
+        let mut journal = Journal {
+            at_us: 1,
+            server: "replica-1".into(),
+            numbers: numbers(&history),
+        };
+        history.journal = Some(journal.clone());
+        assert_eq!(check(&Facts::of(&history), 0).verdict, Verdict::Inconsistent);
+        history.transactions.last_mut().unwrap().outcome = Outcome::Unknown;
+        assert_eq!(
+            check(&Facts::of(&history), 0).verdict,
+            Verdict::Inconsistent,
+            "kept all the same"
+        );
+        journal.numbers.retain(|number| *number != last);
+        history.journal = Some(journal);
+        assert_eq!(check(&Facts::of(&history), 0).verdict, Verdict::Consistent);
+        history.transactions.last_mut().unwrap().outcome = Outcome::Acknowledged;
+        assert_eq!(
+            check(&Facts::of(&history), 0).verdict,
+            Verdict::Consistent,
+            "lost by MySQL"
+        );
     }
 
     #[test]

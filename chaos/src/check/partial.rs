@@ -4,6 +4,7 @@
 
 use crate::drill::Delivery;
 use crate::facts::Facts;
+use crate::history::Op;
 use crate::verdict::{Finding, Tally};
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,7 +18,8 @@ pub fn check(facts: &Facts<'_>) -> Finding {
         for record in &facts.records {
             let place = (record.topic.as_str(), record.partition);
             offsets.entry(place).or_default().push(record.offset);
-            if let Some(number) = record.written_by {
+            // A row that was read anew says who wrote it, and comes alone.
+            if let Some(number) = record.written_by.filter(|_| record.op != Op::Refresh) {
                 let span = spans
                     .entry((number, place.0, place.1))
                     .or_insert((record.offset, record.offset));

@@ -1,4 +1,5 @@
-//! No record stands for a change that nobody made: one that was rolled back, or that no transaction wrote.
+//! No record stands for a change that nobody made: one that was rolled back, or that no transaction wrote. A row that was read
+//! anew from the server must be one that the server has, and may be gone only if MySQL lost a transaction that wrote it.
 
 use crate::facts::{Facts, Mark, marks, row_key};
 use crate::history::{Op, Outcome};
@@ -16,6 +17,7 @@ pub fn check(facts: &Facts<'_>) -> Finding {
             explained.extend(transaction.rows.iter().flat_map(|row| marks(row, transaction.number)));
         }
     }
+    let lost = facts.rows_lost_by_mysql();
     let mut tally = Tally::new("phantom");
     for record in facts.records.iter().copied() {
         let Some(table) = facts.table_of(record).filter(|table| tables.contains(table)) else {
@@ -23,10 +25,17 @@ pub fn check(facts: &Facts<'_>) -> Finding {
         };
         tally.checked += 1;
         let number = match record.op {
-            Op::Insert | Op::Update => record.written_by.unwrap_or(0),
+            Op::Insert | Op::Update | Op::Refresh => record.written_by.unwrap_or(0),
             Op::Delete | Op::Tombstone | Op::Other => 0,
         };
-        let known = row_key(&record.key).is_some_and(|key| explained.contains(&(table, key, record.op, number)));
+        let known = row_key(&record.key).is_some_and(|key| {
+            let by = |op| explained.contains(&(table, key, op, number));
+            match record.op {
+                Op::Refresh => facts.is_kept(number) && (by(Op::Insert) || by(Op::Update)),
+                Op::Delete | Op::Tombstone => by(record.op) || lost.contains(&(table, key)),
+                Op::Insert | Op::Update | Op::Other => by(record.op),
+            }
+        });
         if !known {
             tally.wrong(|| {
                 format!(
@@ -80,5 +89,32 @@ mod tests {
             history.ended = None;
             assert_eq!(verdict(&history), Verdict::Unknown, "record {index} of a killed run");
         }
+    }
+
+    #[test]
+    fn a_row_that_was_read_anew_must_be_there_and_may_be_gone_only_if_mysql_lost_it() {
+        assert_eq!(verdict(&example::lossy()), Verdict::Consistent);
+        for index in example::history().observed.len()..example::lossy().observed.len() {
+            let mut history = example::lossy();
+            history.observed[index].key = "{\"id\":987654}".into();
+            assert_eq!(
+                verdict(&history),
+                Verdict::Inconsistent,
+                "record {index} of no known row"
+            );
+        }
+        let mut history = example::lossy();
+        history.journal = Some(example::journal(&history, &[7, 8]));
+        assert_eq!(
+            verdict(&history),
+            Verdict::Inconsistent,
+            "transfer 6 is there and was deleted"
+        );
+        history.journal = Some(example::journal(&history, &[4, 6, 7, 8]));
+        assert_eq!(
+            verdict(&history),
+            Verdict::Inconsistent,
+            "transaction 4 is not there and was read"
+        );
     }
 }

@@ -1,8 +1,9 @@
 //! How long each hop was blind: from the moment the victim was gone until the first change that MySQL acknowledged after
-//! that moment, and that goes through the partition that was hit, was visible behind the hop.
+//! that moment, and that goes through the partition that was hit, was visible behind the hop. Where clients or the reader had to
+//! wait for something outside the pipeline first, as for a new primary that takes writes, it is counted from there.
 
 use crate::facts::{Facts, row_key};
-use crate::history::{FaultEvent, Observed};
+use crate::history::{FaultEvent, FaultStep, Observed};
 use crate::verdict::{Finding, Tally, Verdict};
 use std::collections::HashSet;
 
@@ -24,7 +25,7 @@ pub fn check(facts: &Facts<'_>, seconds_max: u64) -> Finding {
     let end_us = facts.history.ended.as_ref().map_or(0, |ended| ended.at_us);
     let mut parts = Vec::new();
     let mut undecided = false;
-    for struck in super::in_flight::strikes(facts) {
+    for struck in begins(facts) {
         if !facts
             .acknowledged()
             .any(|transaction| transaction.end_us > struck.at_us)
@@ -52,6 +53,26 @@ pub fn check(facts: &Facts<'_>, seconds_max: u64) -> Finding {
         finding.summary = format!("{}, at most {seconds_max} s are allowed", parts.join(", "));
     }
     finding
+}
+
+/// Where recovery begins for each fault: where it is possible, else at the strike.
+pub fn begins<'a>(facts: &Facts<'a>) -> impl Iterator<Item = &'a FaultEvent> {
+    let faults = &facts.history.faults;
+    let of_kind = |kind, from_us, to_us| {
+        faults.iter().find(move |event: &&FaultEvent| {
+            event.fault == kind && event.step == FaultStep::Recoverable && (from_us..to_us).contains(&event.at_us)
+        })
+    };
+    let next_us = |struck: &FaultEvent| {
+        let mut later = super::in_flight::strikes(facts).filter(|other| other.fault == struck.fault);
+        later
+            .find(|other| other.at_us > struck.at_us)
+            .map_or(u64::MAX, |other| other.at_us)
+    };
+    let begins: Vec<&FaultEvent> = super::in_flight::strikes(facts)
+        .map(|struck| of_kind(struck.fault, struck.at_us, next_us(struck)).unwrap_or(struck))
+        .collect();
+    begins.into_iter()
 }
 
 /// The recovery of each hop after one fault.
@@ -117,6 +138,18 @@ mod tests {
         );
         assert_eq!(check(&facts, 2).verdict, Verdict::Consistent);
         assert_eq!(check(&facts, 1).verdict, Verdict::Inconsistent);
+    }
+
+    #[test]
+    fn is_counted_from_where_it_is_possible() {
+        let mut history = example::history();
+        let mut writable = history.faults[1].clone();
+        (writable.step, writable.at_us) = (FaultStep::Recoverable, example::STRUCK_US + 900_000);
+        history.faults.push(writable.clone());
+        let facts = Facts::of(&history);
+        assert_eq!(begins(&facts).collect::<Vec<_>>(), [&writable]);
+        assert_eq!(after(&facts, &writable).kafka_us, Some(350_000));
+        assert_eq!(check(&facts, 1).verdict, Verdict::Consistent);
     }
 
     #[test]

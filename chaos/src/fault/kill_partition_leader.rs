@@ -41,6 +41,7 @@ impl KillPartitionLeader {
             recorder,
             topics_prefix,
             seed,
+            ..
         } = surroundings;
         let kafka = lab.kafka().doing(|| "the drill's lab has no brokers".into())?;
         let topic = topics.busiest_topic(topics_prefix)?;

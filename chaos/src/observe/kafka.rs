@@ -5,12 +5,12 @@
 //! its own, so that a broker that does not answer never delays the time at which a record is seen.
 
 use crate::error::{Doing, Error, Result};
-use crate::history::{Observed, Op, Record, Recorder};
+use crate::history::{Listed, Observed, Op, Record, Recorder};
 use rdkafka::consumer::{BaseConsumer, Consumer, StreamConsumer};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, Value};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +24,8 @@ const DISCOVERY_INTERVAL: Duration = Duration::from_millis(500);
 const METADATA_DEADLINE: Duration = Duration::from_secs(2);
 /// Discoveries that may wait for the consumer.
 const DISCOVERIES_MAX: usize = 16;
+/// Where the reader lists what MySQL lost, without the prefix and its dot.
+const LOST_TOPIC: &str = "__lost";
 /// Bits of a version that number the changes of an epoch.
 const SEQ_BITS: u32 = 48;
 
@@ -72,6 +74,7 @@ impl TopicObserver {
             consumer,
             next: BTreeMap::new(),
             pulse_topic: format!("{prefix}.{pulse_table}"),
+            lost_topic: format!("{prefix}.{LOST_TOPIC}"),
             recorder: recorder.clone(),
             counts: Arc::clone(&counts),
             saw,
@@ -127,6 +130,14 @@ impl TopicObserver {
         })
     }
 
+    /// Records seen so far in topics with this prefix.
+    #[must_use]
+    pub fn records(&self, prefix: &str) -> u64 {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_prefix = counts.iter().filter(|((topic, _), _)| topic.starts_with(prefix));
+        of_prefix.map(|(_, count)| count).sum()
+    }
+
     /// The partitions of a topic that have records.
     #[must_use]
     pub fn partitions(&self, topic: &str) -> Vec<i32> {
@@ -169,6 +180,7 @@ async fn find(finder: BaseConsumer, prefix: String, found: mpsc::Sender<Vec<Plac
     let finder = Arc::new(finder);
     let internal = format!("{prefix}__");
     let own = format!("{prefix}__db_mysync.");
+    let lost = format!("{prefix}{LOST_TOPIC}");
     let mut known: BTreeSet<Place> = BTreeSet::new();
     let mut ticks = tokio::time::interval(DISCOVERY_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -183,7 +195,8 @@ async fn find(finder: BaseConsumer, prefix: String, found: mpsc::Sender<Vec<Plac
         let mut new = Vec::new();
         for topic in metadata.topics() {
             let name = topic.name();
-            if !name.starts_with(&prefix) || (name.starts_with(&internal) && !name.starts_with(&own)) {
+            let is_watched = !name.starts_with(&internal) || name.starts_with(&own) || name == lost;
+            if !name.starts_with(&prefix) || !is_watched {
                 continue;
             }
             new.extend(
@@ -205,6 +218,7 @@ struct Watcher {
     /// Next offset of each partition.
     next: BTreeMap<Place, i64>,
     pulse_topic: String,
+    lost_topic: String,
     recorder: Recorder,
     counts: Arc<Mutex<HashMap<Place, u64>>>,
     saw: watch::Sender<Seen>,
@@ -221,6 +235,12 @@ impl Watcher {
                     None => return Ok(()),
                 },
                 received = self.consumer.recv(), if !self.next.is_empty() => match received {
+                    Ok(message) if message.topic() == self.lost_topic => {
+                        let listed = listed(&message, self.recorder.now_us());
+                        let place = (self.lost_topic.clone(), message.partition());
+                        self.next.insert(place, listed.offset + 1);
+                        self.recorder.append(&Record::Listed(listed));
+                    }
                     Ok(message) => {
                         let observed = observed(&message, self.recorder.now_us());
                         self.take(observed);
@@ -348,9 +368,22 @@ fn observed(message: &BorrowedMessage<'_>, at_us: u64) -> Observed {
     }
 }
 
+fn listed(message: &BorrowedMessage<'_>, at_us: u64) -> Listed {
+    let payload = message.payload().unwrap_or_default();
+    let value: Value = serde_json::from_slice(payload).unwrap_or_default();
+    Listed {
+        at_us,
+        offset: message.offset(),
+        first_version: value["first_version"].as_i64(),
+        changes: value["changes"].as_u64(),
+        text: String::from_utf8_lossy(payload).into_owned(),
+    }
+}
+
 fn op_of(op: &str) -> Op {
     match op {
-        "c" | "r" => Op::Insert,
+        "c" => Op::Insert,
+        "r" => Op::Refresh,
         "u" => Op::Update,
         "d" => Op::Delete,
         _ => Op::Other,

@@ -59,18 +59,26 @@ fn figures(figures: &Figures) -> Vec<(&'static str, String)> {
         ),
     ];
     if figures.in_flight.is_some() {
-        lines.push((
-            "in flight at the kill",
-            format!(
-                "{}, {} of them to the partition that was hit",
-                count(figures.in_flight),
-                count(figures.in_flight_in_partition)
-            ),
-        ));
-        lines.push(("other leader after", seconds(figures.election_ms)));
+        let of_partition = figures.in_flight_in_partition.map_or(String::new(), |changes| {
+            format!(", {} of them to the partition that was hit", thousands(changes))
+        });
+        let title = if figures.election_ms.is_some() {
+            "in flight at the kill"
+        } else {
+            "in flight"
+        };
+        lines.push((title, count(figures.in_flight) + &of_partition));
+        if figures.election_ms.is_some() {
+            lines.push(("other leader after", seconds(figures.election_ms)));
+        }
         lines.push(("recovery MySQL -> Kafka", seconds(figures.recovery_kafka_ms)));
         lines.push(("recovery MySQL -> Redis", seconds(figures.recovery_redis_ms)));
-        lines.push(("killed broker in sync after", seconds(figures.cure_ms)));
+        if figures.election_ms.is_some() {
+            lines.push(("killed broker in sync after", seconds(figures.cure_ms)));
+        }
+    }
+    if figures.lost_by_mysql.is_some() {
+        lines.push(("lost by MySQL", count(figures.lost_by_mysql)));
     }
     lines.push(("lost", count(figures.lost)));
     lines.push(("duplicates", count(figures.duplicates)));
@@ -82,7 +90,11 @@ fn figures(figures: &Figures) -> Vec<(&'static str, String)> {
     lines.push(("rows compared with Redis", compared));
     for (name, mb) in &figures.resident_peak_mb {
         let cpu_s = figures.cpu_ms.get(name).copied().unwrap_or(0) as f64 / 1000.0;
-        let title = if name == "reader" { "reader" } else { "writer" };
+        let title = match name.as_str() {
+            "reader" => "reader",
+            "reader-2" => "second reader",
+            _ => "writer",
+        };
         lines.push((title, format!("{mb} MB peak memory, {cpu_s:.1} s CPU")));
     }
     lines

@@ -2,20 +2,23 @@
 //!
 //! Tables of the database `bank`: `account` (hot rows, updated), `transfer` (inserted, amended, deleted, and given another
 //! primary key now and then, several rows a transaction) and `pulse` (one row, updated to see whether the pipeline is
-//! awake). Every row carries the number of the transaction that wrote it last: `client << 40 | count`, never used twice.
+//! awake). Every transaction also puts its number into a journal, in a database of its own that the pipeline does not follow:
+//! whichever server is the primary in the end, its journal says which transactions it has. Every row carries the number of the transaction that wrote it last: `client << 40 | count`, never used twice.
 //! What a client does is drawn from the seed ([`plan`]); only the answers of the server are not.
 
 mod client;
+mod clients;
 mod plan;
 
-pub use plan::{OPENING_BALANCE, Planned, Teller};
+pub use clients::Clients;
+pub use plan::{OPENING_BALANCE, Planned, Statement, Teller};
 
 use crate::drill::{Rate, WorkloadPlan};
-use crate::error::{Doing, Result};
-use crate::history::{Outcome, Recorder, Row, Write};
+use crate::error::{Doing, Error, Result};
+use crate::history::{Journal, Outcome, Record, Recorder, Row, Write};
 use client::Client;
+use fixtures::Mysql;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Opts};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -27,7 +30,11 @@ const HOUSE: u64 = 0;
 /// Accounts that are opened in one transaction.
 const ACCOUNTS_PER_TRANSACTION: u64 = 500;
 
-const SCHEMA: [&str; 4] = [
+/// Who writes. Without SUPER, so that a server that is read-only refuses it, old ones too.
+const USER: &str = "bank";
+const PASSWORD: &str = "lab-bank";
+
+const SCHEMA: [&str; 9] = [
     "CREATE DATABASE IF NOT EXISTS bank CHARACTER SET utf8mb4",
     "CREATE TABLE bank.account (
        id BIGINT UNSIGNED NOT NULL PRIMARY KEY, owner VARCHAR(64) NOT NULL, balance BIGINT NOT NULL,
@@ -37,11 +44,16 @@ const SCHEMA: [&str; 4] = [
        amount BIGINT NOT NULL, at TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), memo VARCHAR(200) NULL,
        state ENUM('booked','amended','moved') NOT NULL DEFAULT 'booked', written_by BIGINT UNSIGNED NOT NULL)",
     "CREATE TABLE bank.pulse (id BIGINT UNSIGNED NOT NULL PRIMARY KEY, written_by BIGINT UNSIGNED NOT NULL)",
+    "CREATE DATABASE bank_audit",
+    "CREATE TABLE bank_audit.journal (number BIGINT UNSIGNED NOT NULL PRIMARY KEY)",
+    "CREATE USER 'bank'@'%' IDENTIFIED BY 'lab-bank'",
+    "GRANT SELECT, INSERT, UPDATE, DELETE ON bank.* TO 'bank'@'%'",
+    "GRANT SELECT, INSERT ON bank_audit.* TO 'bank'@'%'",
 ];
 
 /// The bank of one run.
 pub struct Bank {
-    options: Opts,
+    clients: Clients,
     plan: WorkloadPlan,
     seed: u64,
     recorder: Recorder,
@@ -57,8 +69,9 @@ pub struct Working {
 
 impl Bank {
     /// Creates the tables, which must not exist.
-    pub async fn create(options: Opts, plan: &WorkloadPlan, seed: u64, recorder: &Recorder) -> Result<Self> {
-        let mut connection = Conn::new(options.clone())
+    pub async fn create(primary: &Mysql, plan: &WorkloadPlan, seed: u64, recorder: &Recorder) -> Result<Self> {
+        let mut connection = primary
+            .connect()
             .await
             .doing(|| "no connection to the lab's MySQL".into())?;
         for statement in SCHEMA {
@@ -67,9 +80,10 @@ impl Bank {
                 .await
                 .doing(|| "the bank's tables cannot be created".into())?;
         }
-        let house = Client::new(options.clone(), recorder.clone());
+        let clients = Clients::of(primary);
+        let house = Client::new(&clients, recorder.clone());
         let mut bank = Self {
-            options,
+            clients,
             plan: plan.clone(),
             seed,
             recorder: recorder.clone(),
@@ -78,12 +92,34 @@ impl Bank {
         };
         let pulse = Planned {
             number: 0,
-            statements: vec!["INSERT INTO bank.pulse VALUES (1, 0)".into()],
+            statements: vec![Statement::of_one_row("INSERT INTO bank.pulse VALUES (1, 0)")],
             rows: vec![row("pulse", Write::Insert { key: 1 })],
             commit: true,
         };
         bank.house.run(&pulse, Outcome::Early).await?;
         Ok(bank)
+    }
+
+    /// Its clients, to lead them to another primary.
+    #[must_use]
+    pub fn clients(&self) -> &Clients {
+        &self.clients
+    }
+
+    /// Records which transactions `primary` has.
+    pub async fn ask_journal(&self, primary: &Mysql) -> Result<()> {
+        let rows = primary
+            .sql("SELECT number FROM bank_audit.journal ORDER BY number")
+            .await
+            .doing(|| "the bank's journal cannot be read".into())?;
+        let numbers: Option<Vec<u64>> = rows.iter().flatten().map(|text| text.as_ref()?.parse().ok()).collect();
+        let numbers = numbers.ok_or_else(|| Error::definite("the bank's journal holds what is no number"))?;
+        self.recorder.append(&Record::Journal(Journal {
+            at_us: self.recorder.now_us(),
+            server: primary.name().into(),
+            numbers,
+        }));
+        Ok(())
     }
 
     /// Changes the row of `bank.pulse` and returns the number that it holds now. `listening` says whether the pipeline is
@@ -92,7 +128,9 @@ impl Bank {
         let number = self.house_number();
         let pulse = Planned {
             number,
-            statements: vec![format!("UPDATE bank.pulse SET written_by = {number} WHERE id = 1")],
+            statements: vec![Statement::of_one_row(format!(
+                "UPDATE bank.pulse SET written_by = {number} WHERE id = 1"
+            ))],
             rows: vec![row("pulse", Write::Update { key: 1 })],
             commit: true,
         };
@@ -123,7 +161,7 @@ impl Bank {
         let mut clients = JoinSet::new();
         for client in 1..=u64::from(self.plan.clients) {
             let teller = Teller::new(self.seed, client, u64::from(self.plan.accounts));
-            let connection = Client::new(self.options.clone(), self.recorder.clone());
+            let connection = Client::new(&self.clients, self.recorder.clone());
             clients.spawn(connection.work(teller, self.pace(), stopped.clone()));
         }
         Working { stop, clients }

@@ -212,7 +212,7 @@ fn writers_killed_at_work(history: &History) -> usize {
             ProcessChange::Killed => {
                 at_work += usize::from(history.applied.iter().any(|applied| life_us.contains(&applied.at_us)));
             }
-            ProcessChange::Stopped | ProcessChange::Ended => {}
+            _ => {}
         }
     }
     at_work

@@ -1,5 +1,6 @@
 //! One connection that runs transactions, records how each ended, and connects again when it breaks.
 
+use super::Clients;
 use super::plan::{Planned, Teller};
 use crate::error::{Error, Result};
 use crate::history::{Outcome, Record, Recorder, Transaction};
@@ -12,7 +13,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 /// Longest time that a server may take to come back before the workload gives up.
 const RECONNECT_DEADLINE: Duration = Duration::from_secs(120);
 /// Between two attempts to connect.
-const RECONNECT_INTERVAL: Duration = Duration::from_millis(200);
+const RECONNECT_INTERVAL: Duration = Duration::from_millis(50);
+/// Longest time for one attempt: the server may have changed meanwhile.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// Longest time for one transaction: then its outcome is unknown.
 const TRANSACTION_DEADLINE: Duration = Duration::from_secs(30);
 /// Time between two transactions where no rate is given: none.
@@ -20,7 +23,7 @@ const UNPACED: Duration = Duration::from_nanos(1);
 
 /// One client.
 pub(super) struct Client {
-    options: Opts,
+    primary: watch::Receiver<Opts>,
     recorder: Recorder,
     connection: Option<Conn>,
 }
@@ -31,12 +34,14 @@ enum Failure {
     BeforeCommit(String),
     /// No answer to COMMIT.
     AtCommit(String),
+    /// A row was not there, so it was rolled back; the connection is as good as before.
+    NotThere(String),
 }
 
 impl Client {
-    pub(super) fn new(options: Opts, recorder: Recorder) -> Self {
+    pub(super) fn new(clients: &Clients, recorder: Recorder) -> Self {
         Self {
-            options,
+            primary: clients.primary(),
             recorder,
             connection: None,
         }
@@ -78,31 +83,44 @@ impl Client {
             Ok(()) if planned.commit => (acknowledged, None),
             Ok(()) => (Outcome::RolledBack, None),
             Err(Failure::AtCommit(error)) if planned.commit => (Outcome::Unknown, Some(error)),
+            Err(Failure::NotThere(error)) => {
+                self.connection = Some(connection);
+                return Ok(self.record(planned, (begin_us, end_us), Outcome::RolledBack, Some(error)));
+            }
             Err(Failure::AtCommit(error) | Failure::BeforeCommit(error)) => (Outcome::RolledBack, Some(error)),
         };
         // A connection whose transaction failed is closed, which rolls back what is still open.
         self.connection = error.is_none().then_some(connection);
+        Ok(self.record(planned, (begin_us, end_us), outcome, error))
+    }
+
+    fn record(&self, planned: &Planned, span_us: (u64, u64), outcome: Outcome, error: Option<String>) -> Outcome {
         let rows = planned.rows.clone();
         let transaction = Transaction {
             number: planned.number,
-            begin_us,
-            end_us,
+            begin_us: span_us.0,
+            end_us: span_us.1,
             outcome,
             rows,
             error,
         };
         self.recorder.append(&Record::Transaction(transaction));
-        Ok(outcome)
+        outcome
     }
 
-    /// The connection, or a new one; waits for a server that is away.
+    /// The connection to the primary, or a new one; waits for a server that is away.
     async fn connected(&mut self) -> Result<Conn> {
-        if let Some(connection) = self.connection.take() {
+        if let Some(connection) = self.connection.take().filter(|_| !self.has_moved()) {
             return Ok(connection);
         }
         let deadline = Instant::now() + RECONNECT_DEADLINE;
         loop {
-            match Conn::new(self.options.clone()).await {
+            let options = self.primary.borrow_and_update().clone();
+            let connected = match tokio::time::timeout(CONNECT_DEADLINE, Conn::new(options)).await {
+                Ok(connected) => connected.map_err(|error| error.to_string()),
+                Err(_) => Err(format!("no handshake within {} s", CONNECT_DEADLINE.as_secs())),
+            };
+            match connected {
                 Ok(connection) => return Ok(connection),
                 Err(error) if Instant::now() >= deadline => {
                     let what = format!("MySQL did not come back within {} s", RECONNECT_DEADLINE.as_secs());
@@ -114,14 +132,27 @@ impl Client {
             }
         }
     }
+
+    fn has_moved(&self) -> bool {
+        self.primary.has_changed().unwrap_or(false)
+    }
 }
 
 async fn execute(connection: &mut Conn, planned: &Planned) -> Result<(), Failure> {
     let before = |error: mysql_async::Error| Failure::BeforeCommit(error.to_string());
     connection.query_drop("BEGIN").await.map_err(before)?;
     for statement in &planned.statements {
-        connection.query_drop(statement).await.map_err(before)?;
+        connection.query_drop(&statement.text).await.map_err(before)?;
+        let rows = connection.affected_rows();
+        if rows != statement.rows {
+            // A server that took over and lacks what another one acknowledged.
+            connection.query_drop("ROLLBACK").await.map_err(before)?;
+            let text = format!("{rows} rows instead of {}: {}", statement.rows, statement.text);
+            return Err(Failure::NotThere(text));
+        }
     }
+    let journal = format!("INSERT INTO bank_audit.journal VALUES ({})", planned.number);
+    connection.query_drop(journal).await.map_err(before)?;
     let last = if planned.commit { "COMMIT" } else { "ROLLBACK" };
     connection
         .query_drop(last)

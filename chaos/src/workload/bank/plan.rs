@@ -35,11 +35,29 @@ pub struct Planned {
     /// Its number.
     pub number: u64,
     /// Between BEGIN and COMMIT.
-    pub statements: Vec<String>,
+    pub statements: Vec<Statement>,
     /// What they write, in order.
     pub rows: Vec<Row>,
     /// False: it ends with ROLLBACK.
     pub commit: bool,
+}
+
+/// One statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// Its text.
+    pub text: String,
+    /// Rows that it writes if all that it touches is there.
+    pub rows: u64,
+}
+
+impl Statement {
+    pub(super) fn of_one_row(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            rows: 1,
+        }
+    }
 }
 
 /// Draws the transactions of one client.
@@ -85,8 +103,8 @@ impl Teller {
 
     /// A transaction did not end well: nobody knows which of its transfers are there, so none is touched again.
     pub fn forget(&mut self, planned: &Planned) {
-        for row in &planned.rows {
-            if let Write::Insert { key } | Write::Move { key, .. } = row.write {
+        for row in planned.rows.iter().filter(|row| row.table == "bank.transfer") {
+            if let Write::Insert { key } | Write::Update { key } | Write::Move { key, .. } = row.write {
                 self.transfers.retain(|transfer| *transfer != key);
             }
         }
@@ -100,18 +118,18 @@ impl Teller {
         // In the order of the ids, so that two clients never wait for each other in a circle.
         let mut legs = [(from, -amount), (to, amount)];
         legs.sort_unstable();
-        let mut statements: Vec<String> = legs
+        let mut statements: Vec<Statement> = legs
             .iter()
             .map(|(account, amount)| {
-                format!(
+                Statement::of_one_row(format!(
                     "UPDATE bank.account SET balance = balance + ({amount}), written_by = {number} WHERE id = {account}"
-                )
+                ))
             })
             .collect();
-        statements.push(format!(
+        statements.push(Statement::of_one_row(format!(
             "INSERT INTO bank.transfer (id, from_account, to_account, amount, memo, written_by) \
              VALUES ({number}, {from}, {to}, {amount}, {memo}, {number})"
-        ));
+        )));
         let mut rows: Vec<Row> = legs
             .iter()
             .map(|(account, _)| row("account", Write::Update { key: *account }))
@@ -136,7 +154,7 @@ impl Teller {
         );
         Planned {
             number,
-            statements: vec![statement],
+            statements: vec![Statement::of_one_row(statement)],
             rows: vec![row("transfer", Write::Update { key })],
             commit: true,
         }
@@ -149,7 +167,10 @@ impl Teller {
         let list = keys.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
         Planned {
             number,
-            statements: vec![format!("DELETE FROM bank.transfer WHERE id IN ({list})")],
+            statements: vec![Statement {
+                text: format!("DELETE FROM bank.transfer WHERE id IN ({list})"),
+                rows: keys.len() as u64,
+            }],
             rows: keys
                 .into_iter()
                 .map(|key| row("transfer", Write::Delete { key }))
@@ -168,7 +189,7 @@ impl Teller {
         let rows = vec![row("transfer", Write::Move { from, key: number })];
         Planned {
             number,
-            statements: vec![statement],
+            statements: vec![Statement::of_one_row(statement)],
             rows,
             commit: true,
         }
@@ -211,7 +232,10 @@ pub(super) fn opening(ids: &[u64], number: u64) -> Planned {
         .collect();
     Planned {
         number,
-        statements: vec![format!("INSERT INTO bank.account VALUES {}", values.join(","))],
+        statements: vec![Statement {
+            text: format!("INSERT INTO bank.account VALUES {}", values.join(",")),
+            rows: ids.len() as u64,
+        }],
         rows: ids
             .iter()
             .map(|id| row("account", Write::Insert { key: *id }))
