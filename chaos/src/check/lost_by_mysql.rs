@@ -25,7 +25,11 @@ pub fn check(facts: &Facts<'_>, expected: bool) -> Finding {
         if versions.is_empty() {
             tally.wrong(|| format!("not understood at offset {}: {}", record.offset, record.text));
         }
-        listed.extend(versions);
+        for version in versions {
+            if !listed.insert(version) {
+                tally.wrong(|| format!("version {version} is listed twice"));
+            }
+        }
     }
     for (version, (transaction, (table, key, op, _))) in &published {
         tally.checked += 1;

@@ -1,6 +1,7 @@
 //! Versions rise in every partition, every key keeps to one partition, what was acknowledged before another transaction
-//! began has the lower version, and the sequence numbers of all versions together have no gap. In sequenced delivery this is
-//! asked of first copies: what a crash brings again stands behind them, and consumers pass it over.
+//! began has the lower version, and the sequence numbers of all versions together have no gap: those of each epoch begin
+//! with 1. In sequenced delivery this is asked of first copies: what a crash brings again stands behind them, and consumers
+//! pass it over.
 
 use crate::drill::Delivery;
 use crate::facts::Facts;
@@ -113,11 +114,10 @@ fn have_no_gap(facts: &Facts<'_>, tally: &mut Tally) {
             .or_default()
             .insert(version & ((1 << SEQ_BITS) - 1));
     }
-    for (index, (epoch, seqs)) in epochs.into_iter().enumerate() {
-        // The first epoch is seen from its begin, and its changes are numbered from 1.
-        let mut before = (index == 0).then_some(0);
+    for (epoch, seqs) in epochs {
+        let mut before = 0;
         for seq in seqs {
-            if let Some(before) = before.filter(|before| before + 1 != seq) {
+            if before + 1 != seq {
                 tally.wrong(|| {
                     format!(
                         "epoch {epoch}: no change has the sequence numbers {} to {}",
@@ -126,7 +126,7 @@ fn have_no_gap(facts: &Facts<'_>, tally: &mut Tally) {
                     )
                 });
             }
-            before = Some(seq);
+            before = seq;
         }
     }
 }
