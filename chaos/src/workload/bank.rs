@@ -2,9 +2,11 @@
 //!
 //! Tables of the database `bank`: `account` (hot rows, updated), `transfer` (inserted, amended, deleted, and given another
 //! primary key now and then, several rows a transaction) and `pulse` (one row, updated to see whether the pipeline is
-//! awake). Every transaction also puts its number into a journal, in a database of its own that the pipeline does not follow:
-//! whichever server is the primary in the end, its journal says which transactions it has. Every row carries the number of the transaction that wrote it last: `client << 40 | count`, never used twice.
+//! awake). Every row carries the number of the transaction that wrote it last: `client << 40 | count`, never used twice.
 //! What a client does is drawn from the seed ([`plan`]); only the answers of the server are not.
+//!
+//! Every transaction also puts its number into a journal, in a database of its own that the pipeline does not follow:
+//! whichever server is the primary in the end, its journal says which transactions it has.
 
 mod client;
 mod clients;
