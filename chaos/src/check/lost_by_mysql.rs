@@ -22,7 +22,7 @@ pub fn check(facts: &Facts<'_>, expected: bool) -> Finding {
     let mut listed = BTreeSet::new();
     for record in &facts.history.listed {
         let versions = versions_of(record);
-        if versions.is_empty() {
+        if record.first_version.is_none() || record.changes != Some(versions.len() as u64) {
             tally.wrong(|| format!("not understood at offset {}: {}", record.offset, record.text));
         }
         for version in versions {
