@@ -1,5 +1,4 @@
-//! A sample of the drills of the suite `switch`, which `ci/drills switch` runs whole: one with GTID, and one without in which
-//! MySQL loses what was published.
+//! A sample of the drills of the suite `switch`, which `ci/drills switch` runs whole.
 
 #![allow(clippy::unwrap_used)]
 
@@ -33,9 +32,4 @@ async fn drill(name: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reader_follows_another_server_with_gtid() {
     drill("switch-gtid").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_mysql_loses_without_gtid_is_listed_and_taken_back() {
-    drill("switch-lossy-anchor").await;
 }
