@@ -12,6 +12,7 @@
 //! bytes -> Event::parse -> Body::TableMap -> TableMap (owned, kept by the reader)
 //!                       -> Body::Rows     -> Rows -> RowChange { before, after } -> Row -> Value -> JSON text
 //!                       -> Body::TransactionPayload -> PayloadEvents -> Event ...
+//! pieces of a large one -> Pieces -> Event ...
 //! ```
 //!
 //! # Errors
@@ -37,6 +38,7 @@ mod json_scalar;
 mod jsonb;
 mod metadata;
 mod payload;
+mod pieces;
 mod rows;
 mod table_map;
 mod temporal;
@@ -51,6 +53,7 @@ pub use error::{Error, Reason};
 pub use event::{CHECKSUM_BYTES, Checksum, Event, EventType, Format, HEADER_BYTES, Header};
 pub use gtid::{Gtid, GtidInterval, PreviousGtids, Uuid};
 pub use payload::{EVENT_BYTES_MAX, Payload, PayloadEvents};
+pub use pieces::Pieces;
 pub use rows::{Row, RowChange, Rows, RowsEvent, RowsKind, Values};
 pub use table_map::{ColumnSchema, KeyPart, TableMap, TableMapEvent};
 pub use temporal::{Date, DateTime, Time, Timestamp};

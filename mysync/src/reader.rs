@@ -75,6 +75,9 @@ pub struct Options {
     pub allow_unsafe: bool,
     /// End when all that the source had at the start is published.
     pub until_caught_up: bool,
+    /// Large compressed transactions are taken in pieces instead of being held: in transactional delivery, where nobody sees
+    /// rows whose checksum has not come yet.
+    pub takes_pieces: bool,
     /// Differs where changes would be numbered or routed otherwise ([`crate::checkpoint::Checkpoint::numbering`]).
     pub numbering: u64,
     /// The reader's name in its heartbeat row.
@@ -100,6 +103,7 @@ impl Options {
             on_cascade: config.reader.on_cascade,
             allow_unsafe: config.reader.allow_unsafe,
             until_caught_up,
+            takes_pieces: config.reader.delivery == Delivery::Transactional,
             numbering: numbering(config),
             heartbeat_name: crate::source::mysql::heartbeat::name(config),
             metrics: Arc::default(),

@@ -131,4 +131,10 @@ pub trait Source {
 
     /// Waits for the next event and hands out its bytes. May be dropped while waiting and called again.
     async fn next(&mut self) -> Result<&[u8]>;
+
+    /// As [`Source::next`], but a large compressed transaction may come in pieces, which follow each other until there are as
+    /// many bytes as its header says; the first holds what stands before the packed bytes.
+    async fn next_piece(&mut self) -> Result<&[u8]> {
+        self.next().await
+    }
 }

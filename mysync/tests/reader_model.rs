@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use world::{Fault, LOG_ENDED, MemoryQueue, MemorySource, World};
 
-fn options(config: &Config) -> Options {
+fn options(config: &Config, takes_pieces: bool) -> Options {
     Options {
         form: Form::new(config),
         commit_interval: Duration::from_millis(50),
@@ -32,6 +32,7 @@ fn options(config: &Config) -> Options {
         on_cascade: OnCascade::Refuse,
         allow_unsafe: false,
         until_caught_up: true,
+        takes_pieces,
         numbering: 1,
         heartbeat_name: "p.default".into(),
         metrics: std::sync::Arc::default(),
@@ -40,6 +41,11 @@ fn options(config: &Config) -> Options {
 
 /// Runs the reader over a log until it has caught up.
 fn read(log: &Log, queue: &MemoryQueue, source_faults: &[usize]) -> Result<Summary, Error> {
+    read_as(log, queue, source_faults, false)
+}
+
+/// The same, with compressed transactions as a whole or in pieces.
+fn read_as(log: &Log, queue: &MemoryQueue, source_faults: &[usize], takes_pieces: bool) -> Result<Summary, Error> {
     let text = mysync::config::TEMPLATE.replace("password_env = \"MYSYNC_MYSQL_PASSWORD\"", "password = \"x\"");
     let text = text.replace("transaction_metadata = false", "transaction_metadata = true");
     let config = mysync::config::parse(&text, "test").unwrap();
@@ -56,7 +62,7 @@ fn read(log: &Log, queue: &MemoryQueue, source_faults: &[usize]) -> Result<Summa
         queue,
         &filter,
         &BTreeMap::new(),
-        &options(&config),
+        &options(&config, takes_pieces),
         stop,
     ))
 }
@@ -160,6 +166,7 @@ proptest! {
         stops in prop::collection::vec(any::<prop::sample::Index>(), 0..4),
         commit_faults in prop::collection::vec((0..16_usize, prop_oneof![Just(Fault::Aborted), Just(Fault::AnswerLost)]), 0..6),
         source_faults in prop::collection::vec(0..100_usize, 0..6),
+        takes_pieces in any::<bool>(),
     ) {
         let log = Log::of_kinds(&transactions);
         let queue = MemoryQueue::new(&commit_faults);
@@ -167,9 +174,9 @@ proptest! {
         let mut stops: Vec<usize> = stops.iter().map(|stop| stop.index(transactions.len()) + 1).collect();
         stops.sort_unstable();
         for stop in stops {
-            read(&log.truncated(stop), &queue, &[]).unwrap();
+            read_as(&log.truncated(stop), &queue, &[], takes_pieces).unwrap();
         }
-        read(&log, &queue, &source_faults).unwrap();
+        read_as(&log, &queue, &source_faults, takes_pieces).unwrap();
         let (ids, ends) = committed(&transactions);
         let world = queue.world();
         prop_assert_eq!(world.ids(), ids.clone());
@@ -208,7 +215,7 @@ proptest! {
 }
 
 /// A compressed transaction that is cut off anywhere, or is no zstd, gives an error with the place, and none of its rows. (Any
-/// other changed byte is found by the event's checksum, which the logs of this model do not have.)
+/// other changed byte is found by the event's checksum.)
 #[test]
 fn a_broken_compressed_transaction_stops_it_with_the_position() {
     let ids: Vec<i32> = (0..300).collect();
@@ -232,13 +239,47 @@ fn a_broken_compressed_transaction_stops_it_with_the_position() {
         broken.push(changed);
     }
     for log in &broken {
-        let queue = MemoryQueue::new(&[]);
-        let error = read(log, &queue, &[]).unwrap_err();
-        assert_eq!(error.kind, Kind::Definite);
-        let detail = error.detail.clone().unwrap_or_default();
-        assert!(detail.contains("at binlog.000001:"), "{error}");
-        assert!(error.hint.is_some(), "{error}");
-        assert!(queue.world().ids().is_empty(), "{error}");
+        for takes_pieces in [false, true] {
+            require_stop(log, takes_pieces);
+        }
+    }
+}
+
+/// The reader stops with an error that names the place and what to do, and publishes nothing.
+fn require_stop(log: &Log, takes_pieces: bool) -> String {
+    let queue = MemoryQueue::new(&[]);
+    let error = read_as(log, &queue, &[], takes_pieces).unwrap_err();
+    assert_eq!(error.kind, Kind::Definite);
+    let detail = error.detail.clone().unwrap_or_default();
+    assert!(detail.contains("at binlog.000001:"), "{error}");
+    assert!(error.hint.is_some(), "{error}");
+    assert!(queue.world().ids().is_empty(), "{error}");
+    error.to_string()
+}
+
+/// A byte that changed on its way, whichever it is, is found before anything of the transaction is committed, also if the
+/// checksum comes in a last piece of its own.
+#[test]
+fn a_compressed_transaction_with_a_wrong_checksum_is_not_committed() {
+    for count in 300..307 {
+        let ids: Vec<i32> = (0..count).collect();
+        let log = Log::of_kinds(&[Transaction::Packed(ids.clone()), Transaction::Plain(vec![1_000])]).with_checksums();
+        let whole = log.events[1].len();
+        for takes_pieces in [false, true] {
+            let queue = MemoryQueue::new(&[]);
+            read_as(&log, &queue, &[], takes_pieces).unwrap();
+            assert_eq!(queue.world().ids(), [&ids[..], &[1_000]].concat());
+            // From behind the header on, which says what kind of event this is and where it ends.
+            for at in 19..whole {
+                let mut changed = log.clone();
+                changed.events[1][at] ^= 0x10;
+                let error = require_stop(&changed, takes_pieces);
+                assert!(
+                    at < whole - 4 || error.contains("event checksum"),
+                    "{at} of {whole}: {error}"
+                );
+            }
+        }
     }
 }
 

@@ -311,7 +311,7 @@ pub(crate) fn parse<'a>(header: &Header, mut cursor: Cursor<'a>, format: &Format
         },
         EventType::HEARTBEAT_V2 => heartbeat_v2(cursor)?,
         EventType::PREVIOUS_GTIDS => Body::PreviousGtids(PreviousGtids::new(cursor)),
-        EventType::TRANSACTION_PAYLOAD => Body::TransactionPayload(Payload::parse(cursor, format)?),
+        EventType::TRANSACTION_PAYLOAD => Body::TransactionPayload(Payload::parse(cursor, format, 0)?),
         EventType::INCIDENT => {
             let number = cursor.u16("incident event")?;
             let length = usize::from(cursor.u8("incident event")?);

@@ -198,6 +198,11 @@ impl<'a> Event<'a> {
         Ok(Event { header, body, content })
     }
 
+    /// An event of parts that were parsed elsewhere.
+    pub(super) fn new(header: Header, body: Body<'a>, content: &'a [u8]) -> Event<'a> {
+        Event { header, body, content }
+    }
+
     /// Appends the event to `out` in a form that [`Format::without_checksum`] reads: the same bytes, without a checksum.
     pub fn write_without_checksum(&self, out: &mut Vec<u8>) {
         let begin = out.len();

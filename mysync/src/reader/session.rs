@@ -2,6 +2,7 @@
 
 mod decide;
 mod marks;
+mod packed;
 mod statements;
 
 use super::heartbeat::Heartbeat;
@@ -13,7 +14,7 @@ use super::watch::Watch;
 use super::{Options, Summary};
 use crate::checkpoint::Checkpoint;
 use crate::config::Start;
-use crate::decode::{Body, Event, Format, RowsEvent, TableMap, TableMapEvent};
+use crate::decode::{Body, Event, Format, Pieces, RowsEvent, TableMap, TableMapEvent};
 use crate::encode::{EventPlace, Frame, TableEncoder, refuse};
 use crate::error::{Error, Result};
 use crate::queue::{Batch, Publisher, Queue, Topic, TopicId};
@@ -25,6 +26,7 @@ use crate::version::Version;
 use decide::Decided;
 use futures::FutureExt;
 use marks::begin_of;
+use packed::{Unpacking, next};
 use statements::Statements;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -80,6 +82,8 @@ struct Progress {
     lag_ms: i64,
     /// The next row's number within the event that the server sent: a compressed or an XA transaction is one.
     row: u32,
+    /// The compressed transaction that is coming in pieces.
+    unpacking: Option<Unpacking>,
     prepared: Prepared,
     prepared_topic: Option<TopicId>,
     /// A statement that was met and not acted upon yet.
@@ -184,6 +188,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             open_since: None,
             lag_ms: 0,
             row: 0,
+            unpacking: None,
             prepared: Prepared::restore(&checkpoint.prepared),
             prepared_topic: None,
             ddl: None,
@@ -236,7 +241,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
 
     /// Takes one event, or does what can be done while there is none.
     async fn step(&mut self) -> Result<()> {
-        if let Some(event) = self.source.next().now_or_never() {
+        if let Some(event) = next(self.source, &self.context).now_or_never() {
             let progress = &mut self.progress;
             let taken = progress.take(event?, &self.context, &mut self.publisher, self.summary);
             let decided = taken.await?;
@@ -244,7 +249,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
         }
         // Events may have reached the socket already: the runtime has to look before the stream counts as idle.
         tokio::task::yield_now().await;
-        if let Some(event) = self.source.next().now_or_never() {
+        if let Some(event) = next(self.source, &self.context).now_or_never() {
             let progress = &mut self.progress;
             let taken = progress.take(event?, &self.context, &mut self.publisher, self.summary);
             let decided = taken.await?;
@@ -270,7 +275,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
                 self.note_committed();
                 Ok(())
             }
-            event = self.source.next() => {
+            event = next(self.source, &self.context) => {
                 let progress = &mut self.progress;
                 let taken = progress.take(event?, &self.context, &mut self.publisher, self.summary);
                 let decided = taken.await?;
@@ -287,9 +292,8 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
     }
 
     fn is_caught_up(&self) -> bool {
-        self.target
-            .as_ref()
-            .is_some_and(|target| self.progress.tracker.has_reached(target))
+        let is_reached = |target| self.progress.tracker.has_reached(target);
+        self.progress.unpacking.is_none() && self.target.as_ref().is_some_and(is_reached)
     }
 
     fn is_commit_due(&self) -> bool {
@@ -389,10 +393,10 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
 
 impl Progress {
     fn is_commit_possible(&self) -> bool {
-        self.tracker.at_boundary()
+        self.unpacking.is_none() && self.tracker.at_boundary()
     }
 
-    /// Takes an event, and those within it. The decision over an XA transaction that it may bring is left to be carried out.
+    /// Takes an event or a piece of one, and the events within it. The decision over an XA transaction that it may bring is left to be carried out.
     async fn take<P: Publisher>(
         &mut self,
         bytes: &[u8],
@@ -401,14 +405,29 @@ impl Progress {
         summary: &mut Summary,
     ) -> Result<Option<Decided>> {
         summary.binlog_bytes += bytes.len() as u64;
-        context.options.metrics.event(bytes.len());
-        self.row = 0;
-        let event = Event::parse(bytes, &mut self.format).map_err(|error| self.tracker.locate(refuse(error)))?;
-        let taken = match &event.body {
-            Body::TransactionPayload(payload) => self.take_payload(&event, payload, context, publisher).await,
-            _ => self.take_one(&event, context, publisher).await,
+        let taken = match self.unpacking.take() {
+            Some(unpacking) => self.take_piece(unpacking, bytes, context, publisher).await,
+            None => self.take_whole(bytes, context, publisher).await,
         };
         taken.map_err(|error| self.tracker.locate(error))
+    }
+
+    async fn take_whole<P: Publisher>(
+        &mut self,
+        bytes: &[u8],
+        context: &Context<'_>,
+        publisher: &mut P,
+    ) -> Result<Option<Decided>> {
+        self.row = 0;
+        if Pieces::begin_in(bytes) {
+            return self.begin_pieces(bytes, context, publisher).await;
+        }
+        context.options.metrics.event(bytes.len());
+        let event = Event::parse(bytes, &mut self.format).map_err(refuse)?;
+        match &event.body {
+            Body::TransactionPayload(payload) => self.take_payload(&event, payload, context, publisher).await,
+            _ => self.take_one(&event, context, publisher).await,
+        }
     }
 
     async fn take_one<P: Publisher>(

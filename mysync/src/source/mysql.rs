@@ -26,7 +26,7 @@ use endpoint::Endpoint;
 use mysql_async::{Conn, Row};
 use servers::Servers;
 use std::sync::Arc;
-use stream::EventStream;
+use stream::{EventStream, Pieces};
 
 /// The servers of `source.servers`, of which one is followed.
 pub struct MySqlSource {
@@ -100,6 +100,20 @@ impl MySqlSource {
     async fn gtid_variable(&self, connection: &mut Conn, name: &str) -> Result<String> {
         let rows = self.rows(connection, &format!("SELECT @@GLOBAL.{name}")).await?;
         Ok(rows.first().and_then(|row| row.get(0)).unwrap_or_default())
+    }
+
+    async fn next_of(&mut self, pieces: Pieces) -> Result<&[u8]> {
+        let outcome = match &mut self.stream {
+            Some(stream) => stream.fill(pieces).await,
+            None => Err(stream::Lost::Closed),
+        };
+        match outcome {
+            Ok(()) => Ok(self.stream.as_ref().map_or(&[], EventStream::bytes)),
+            Err(lost) => {
+                self.stream = None;
+                Err(lost.into_error(&self.endpoint))
+            }
+        }
     }
 }
 
@@ -228,17 +242,11 @@ impl Source for MySqlSource {
     }
 
     async fn next(&mut self) -> Result<&[u8]> {
-        let outcome = match &mut self.stream {
-            Some(stream) => stream.fill().await,
-            None => Err(stream::Lost::Closed),
-        };
-        match outcome {
-            Ok(()) => Ok(self.stream.as_ref().map_or(&[], EventStream::bytes)),
-            Err(lost) => {
-                self.stream = None;
-                Err(lost.into_error(&self.endpoint))
-            }
-        }
+        self.next_of(Pieces::Never).await
+    }
+
+    async fn next_piece(&mut self) -> Result<&[u8]> {
+        self.next_of(Pieces::OfCompressedTransactions).await
     }
 }
 

@@ -108,6 +108,31 @@ impl Log {
         self.push(38, BORN_S + 1, &prepare);
     }
 
+    /// The same events, each with its checksum.
+    pub fn with_checksums(&self) -> Log {
+        let mut log = Log {
+            events: Vec::new(),
+            ends: self.ends.clone(),
+        };
+        for (index, event) in self.events.iter().enumerate() {
+            let mut event = event.clone();
+            if index == 0 {
+                // The format description has room for it, behind the algorithm.
+                let room = event.len() - 4;
+                event.truncate(room);
+                event[room - 1] = 1;
+            }
+            let size = u32::try_from(event.len() + 4).unwrap();
+            let next = u32::try_from(log.offset(index)).unwrap() + size;
+            event[9..13].copy_from_slice(&size.to_le_bytes());
+            event[13..17].copy_from_slice(&next.to_le_bytes());
+            let checksum = crc32fast::hash(&event);
+            event.extend_from_slice(&checksum.to_le_bytes());
+            log.events.push(event);
+        }
+        log
+    }
+
     /// Adds a statement outside of a transaction.
     pub fn statement(&mut self, text: &str) {
         self.query(text);

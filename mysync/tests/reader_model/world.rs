@@ -23,6 +23,11 @@ const MARKS: TopicId = 2;
 
 const FILE: &str = "binlog.000001";
 
+const TRANSACTION_PAYLOAD: u8 = 40;
+/// All that stands before the packed bytes, and some of these.
+const FIRST_PIECE_BYTES: usize = 40;
+const PIECE_BYTES: usize = 7;
+
 /// A server without GTID that has one binlog file.
 pub struct MemorySource {
     log: Log,
@@ -31,6 +36,8 @@ pub struct MemorySource {
     /// The format description that a stream which begins within the file gets first.
     description: Option<Vec<u8>>,
     sent: Vec<u8>,
+    /// Bytes of the compressed transaction at hand that have been sent, if it is sent in pieces.
+    sent_bytes: usize,
     /// Counts of events served at which the connection breaks, once each.
     faults: Vec<usize>,
 }
@@ -43,7 +50,19 @@ impl MemorySource {
             served: 0,
             description: None,
             sent: Vec::new(),
+            sent_bytes: 0,
             faults: faults.to_vec(),
+        }
+    }
+
+    fn meet_fault(&mut self) -> Result<()> {
+        self.served += 1;
+        match self.faults.iter().position(|&fault| fault == self.served) {
+            None => Ok(()),
+            Some(fault) => {
+                self.faults.remove(fault);
+                Err(Error::transient("the connection broke"))
+            }
         }
     }
 
@@ -115,6 +134,7 @@ impl Source for MemorySource {
         let found = (0..=self.log.events.len()).find(|&event| self.log.offset(event) == position.offset);
         self.next = found.expect("a position between events");
         self.served = 0;
+        self.sent_bytes = 0;
         // An artificial copy, which does not move the position.
         self.description = (self.next > 0).then(|| {
             let mut copy = self.log.events[0].clone();
@@ -125,11 +145,7 @@ impl Source for MemorySource {
     }
 
     async fn next(&mut self) -> Result<&[u8]> {
-        self.served += 1;
-        if let Some(fault) = self.faults.iter().position(|&fault| fault == self.served) {
-            self.faults.remove(fault);
-            return Err(Error::transient("the connection broke"));
-        }
+        self.meet_fault()?;
         if let Some(description) = self.description.take() {
             self.sent = description;
             return Ok(&self.sent);
@@ -140,6 +156,23 @@ impl Source for MemorySource {
             true => Ok(&self.log.events[event]),
             false => Err(Error::definite(LOG_ENDED)),
         }
+    }
+
+    /// Compressed transactions come in small pieces, of which the last may hold a part of the checksum only.
+    async fn next_piece(&mut self) -> Result<&[u8]> {
+        let (event, begin) = (self.next, self.sent_bytes);
+        let is_compressed = |event: &Vec<u8>| event.get(4) == Some(&TRANSACTION_PAYLOAD);
+        if self.description.is_some() || !self.log.events.get(event).is_some_and(is_compressed) {
+            return self.next().await;
+        }
+        self.meet_fault()?;
+        let bytes = &self.log.events[event];
+        let length = if begin == 0 { FIRST_PIECE_BYTES } else { PIECE_BYTES };
+        let end = (begin + length).min(bytes.len());
+        let is_last = end == bytes.len();
+        self.sent_bytes = if is_last { 0 } else { end };
+        self.next += usize::from(is_last);
+        Ok(&bytes[begin..end])
     }
 }
 

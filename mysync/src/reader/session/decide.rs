@@ -1,10 +1,10 @@
-//! Events within events: compressed transactions, and XA transactions that were held back and are decided.
+//! XA transactions, which are held back until they are decided.
 //!
-//! Their rows go the same way as any others. Their place is that of the event which the server sent last: the end of the
-//! compressed event, or of the statement that commits; row numbers rise across all of it.
+//! Their rows go the same way as any others. Their place is that of the statement that commits; row numbers rise across all of
+//! it.
 
 use super::{BATCH_BYTES, Context, Progress, Session};
-use crate::decode::{Body, Event, Format, Header, Payload};
+use crate::decode::{Body, Event, Format, Header};
 use crate::encode::refuse;
 use crate::error::{Error, Result};
 use crate::queue::{Batch, Publisher, Queue, Topic, TopicId};
@@ -14,7 +14,7 @@ use crate::reader::xa::Xid;
 use crate::source::Source;
 use crate::version::Version;
 
-const DEFECT_HINT: &str = "this is a defect: please report it with the events around";
+pub(super) const DEFECT_HINT: &str = "this is a defect: please report it with the events around";
 
 /// A decision over an XA transaction, and when it was made.
 #[derive(Debug)]
@@ -116,33 +116,6 @@ impl<S: Source, Q: Queue> Session<'_, S, Q> {
 }
 
 impl Progress {
-    /// Takes the events of a compressed transaction, one at a time.
-    pub(super) async fn take_payload<P: Publisher>(
-        &mut self,
-        event: &Event<'_>,
-        payload: &Payload<'_>,
-        context: &Context<'_>,
-        publisher: &mut P,
-    ) -> Result<Option<Decided>> {
-        self.tracker.take(event)?;
-        let mut events = payload.events().map_err(refuse)?;
-        let mut decided = None;
-        while let Some(mut event) = events.next_event().map_err(refuse)? {
-            // Whatever stands there, it is no place in the file.
-            event.header.next_position = 0;
-            if decided.is_some() || !can_be_packed(&event.body) {
-                let name = event.header.event_type.name().unwrap_or("unknown");
-                let what = "an event that cannot be part of a compressed transaction is in one";
-                return Err(Error::definite(what).detail(name).hint(DEFECT_HINT));
-            }
-            decided = self.take_one(&event, context, publisher).await?;
-        }
-        if decided.is_none() && !self.tracker.at_boundary() {
-            return Err(Error::definite("a compressed transaction has no end").hint(DEFECT_HINT));
-        }
-        Ok(decided)
-    }
-
     pub(super) async fn begin_xa<P: Publisher>(&mut self, publisher: &mut P) -> Result<()> {
         self.declare_prepared(publisher).await?;
         let (_, file_number, offset) = self.tracker.place();
@@ -287,18 +260,4 @@ fn store(topic: Option<TopicId>, batch: &mut Batch, timestamp_s: u32, version: V
         timestamp_ms: i64::from(timestamp_s) * 1_000,
         version,
     })
-}
-
-/// What MySQL packs: everything between the GTID and the end of the transaction.
-fn can_be_packed(body: &Body<'_>) -> bool {
-    !matches!(
-        body,
-        Body::TransactionPayload(_)
-            | Body::Gtid(_)
-            | Body::Rotate { .. }
-            | Body::FormatDescription(_)
-            | Body::PreviousGtids(_)
-            | Body::Heartbeat { .. }
-            | Body::Stop
-    )
 }

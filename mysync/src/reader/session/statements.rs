@@ -112,8 +112,11 @@ async fn remind<Q: Queue>(queue: &Q) -> Result<()> {
 }
 
 impl<S: Source, Q: Queue> Session<'_, S, Q> {
-    /// Acts upon the statement that was just read, if there was one.
+    /// Acts upon the statement that was just read, if there was one, and all of its event has come.
     pub(super) async fn take_statement(&mut self) -> Result<()> {
+        if self.progress.unpacking.is_some() {
+            return Ok(());
+        }
         let Some(ddl) = self.progress.ddl.take() else {
             return Ok(());
         };

@@ -2,7 +2,7 @@
 //!
 //! A packet is sent in chunks of at most [`CHUNK_BYTES_MAX`], each behind its length (3 bytes) and its number (1 byte); the
 //! first chunk that is shorter than that ends the packet. What fits into the buffer is never copied; what does not is put
-//! together once, straight from the stream.
+//! together once, straight from the stream, or handed out in pieces as they come.
 
 use std::io::{Error, ErrorKind, Result};
 use std::ops::Range;
@@ -14,6 +14,9 @@ const CHUNK_BYTES_MAX: usize = 0xff_ffff;
 /// Bytes that are read ahead.
 const BUFFER_BYTES: usize = 256 << 10;
 
+/// The first piece of a packet has at least so many.
+const FIRST_PIECE_BYTES_MIN: usize = 512;
+
 /// Memory for large packets that is kept from one to the next, bytes.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 
@@ -22,7 +25,7 @@ pub(super) struct Packets<T> {
     buffer: Box<[u8]>,
     /// What has been read and not been taken.
     unread: Range<usize>,
-    /// The packet at hand, if it lies in the buffer.
+    /// The packet at hand, or its piece, if it lies in the buffer.
     in_buffer: Option<Range<usize>>,
     /// The packet at hand otherwise, or as much of it as has come.
     assembled: Vec<u8>,
@@ -30,6 +33,8 @@ pub(super) struct Packets<T> {
     chunk_left: Option<usize>,
     is_last_chunk: bool,
     is_complete: bool,
+    /// How many pieces of the packet have been handed out, if it comes in pieces.
+    pieces: Option<u64>,
     number: u8,
 }
 
@@ -44,6 +49,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Packets<T> {
             chunk_left: None,
             is_last_chunk: true,
             is_complete: true,
+            pieces: None,
             number: 0,
         }
     }
@@ -74,21 +80,36 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Packets<T> {
         }
     }
 
-    /// Waits for the next packet. Dropping the future while it waits loses nothing.
-    pub(super) async fn fill(&mut self) -> Result<()> {
-        if self.is_complete {
-            self.is_complete = false;
-            self.in_buffer = None;
-            self.assembled.clear();
-            self.assembled.shrink_to(KEPT_BYTES_MAX);
-        }
-        while !self.is_complete {
-            match self.chunk_left {
-                None => self.begin_chunk().await?,
-                Some(left) => self.take_chunk(left).await?,
+    /// Whether what is at hand goes on with the packet of which the last piece was one.
+    pub(super) fn is_continued(&self) -> bool {
+        self.pieces.is_some_and(|pieces| pieces > 1)
+    }
+
+    /// Waits for the next packet or, if it is larger than the buffer and allows it by its first bytes, for its next piece.
+    /// Dropping the future while it waits loses nothing.
+    pub(super) async fn fill(&mut self, allows_pieces: impl Fn(&[u8]) -> bool) -> Result<()> {
+        loop {
+            if self.is_complete {
+                self.is_complete = false;
+                self.in_buffer = None;
+                self.pieces = None;
+                self.assembled.clear();
+                self.assembled.shrink_to(KEPT_BYTES_MAX);
+            }
+            match (self.chunk_left, self.pieces) {
+                (None, _) => self.begin_chunk().await?,
+                // The empty chunk behind full ones.
+                (Some(0), Some(_)) => self.end_chunk(),
+                (Some(left), Some(pieces)) => return self.take_piece(left, pieces).await,
+                (Some(left), None) if self.is_large(left) && self.begins_with(&allows_pieces).await? => {
+                    self.pieces = Some(0);
+                }
+                (Some(left), None) => self.take_chunk(left).await?,
+            }
+            if self.is_complete && self.pieces.is_none() {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     async fn begin_chunk(&mut self) -> Result<()> {
@@ -106,13 +127,42 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Packets<T> {
         Ok(())
     }
 
+    fn end_chunk(&mut self) {
+        self.chunk_left = None;
+        self.is_complete = self.is_last_chunk;
+    }
+
+    /// Whether a packet of which nothing has been taken, and so much is left in its first chunk, is larger than the buffer.
+    fn is_large(&self, left: usize) -> bool {
+        self.assembled.is_empty() && (!self.is_last_chunk || left > BUFFER_BYTES)
+    }
+
+    async fn begins_with(&mut self, allows_pieces: impl Fn(&[u8]) -> bool) -> Result<bool> {
+        self.read_ahead(FIRST_PIECE_BYTES_MIN).await?;
+        Ok(allows_pieces(&self.buffer[self.unread.clone()]))
+    }
+
+    /// Takes what has come of the chunk, and waits if that is nothing.
+    async fn take_piece(&mut self, left: usize, pieces: u64) -> Result<()> {
+        self.read_ahead(1).await?;
+        let begin = self.unread.start;
+        let end = begin + left.min(self.unread.len());
+        self.in_buffer = Some(begin..end);
+        self.unread.start = end;
+        self.pieces = Some(pieces + 1);
+        self.chunk_left = Some(left - (end - begin));
+        if end - begin == left {
+            self.end_chunk();
+        }
+        Ok(())
+    }
+
     async fn take_chunk(&mut self, left: usize) -> Result<()> {
         if self.is_last_chunk && self.assembled.is_empty() && left <= BUFFER_BYTES {
             self.read_ahead(left).await?;
             self.in_buffer = Some(self.unread.start..self.unread.start + left);
             self.unread.start += left;
-            self.chunk_left = None;
-            self.is_complete = true;
+            self.end_chunk();
             return Ok(());
         }
         let at_hand = left.min(self.unread.len());
@@ -128,8 +178,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Packets<T> {
             left -= read;
             self.chunk_left = Some(left);
         }
-        self.chunk_left = None;
-        self.is_complete = self.is_last_chunk;
+        self.end_chunk();
         Ok(())
     }
 
@@ -185,6 +234,7 @@ mod tests {
     use super::*;
     use futures::FutureExt;
     use proptest::prelude::*;
+    use tokio::io::DuplexStream;
 
     /// As a server sends them.
     fn framed(packets: &[Vec<u8>]) -> Vec<u8> {
@@ -206,29 +256,61 @@ mod tests {
         bytes
     }
 
-    /// Reads packets that come in pieces; the future is dropped each time it has to wait.
-    fn read(packets: &[Vec<u8>], pieces: &[usize]) {
+    /// Waits for what is sent so many bytes at a time; the future is dropped each time it has to wait.
+    async fn fill(reader: &mut Packets<DuplexStream>, sender: &mut Sender<'_>, in_pieces: bool) {
+        loop {
+            match reader.fill(|_| in_pieces).now_or_never() {
+                Some(outcome) => return outcome.unwrap(),
+                None => sender.send().await,
+            }
+        }
+    }
+
+    struct Sender<'b> {
+        stream: DuplexStream,
+        bytes: &'b [u8],
+        lengths: Vec<usize>,
+    }
+
+    impl Sender<'_> {
+        async fn send(&mut self) {
+            let (now, later) = self.bytes.split_at(self.lengths[0].min(self.bytes.len()));
+            self.stream.write_all(now).await.unwrap();
+            self.bytes = later;
+            self.lengths.rotate_left(1);
+            // Whoever never waits is not let read for ever.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Reads packets that are sent so many bytes at a time, each as a whole or in pieces.
+    fn read(packets: &[Vec<u8>], lengths: &[usize], in_pieces: bool) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
-            let (near, mut far) = tokio::io::duplex(1 << 20);
+            let (near, stream) = tokio::io::duplex(1 << 20);
             let mut reader = Packets::new(near);
             let bytes = framed(packets);
-            let (mut sent, mut piece) = (0, pieces.iter().cycle());
+            let lengths = lengths.to_vec();
+            let mut sender = Sender {
+                stream,
+                bytes: &bytes,
+                lengths,
+            };
             for packet in packets {
-                loop {
-                    match reader.fill().now_or_never() {
-                        Some(outcome) => break outcome.unwrap(),
-                        None => {
-                            let until = (sent + piece.next().unwrap()).min(bytes.len());
-                            far.write_all(&bytes[sent..until]).await.unwrap();
-                            sent = until;
-                        }
-                    }
+                fill(&mut reader, &mut sender, in_pieces).await;
+                assert!(!reader.is_continued());
+                let mut got = reader.packet().to_vec();
+                assert!(got.len() >= packet.len().min(FIRST_PIECE_BYTES_MIN));
+                while got.len() < packet.len() {
+                    assert!(in_pieces && packet.len() > BUFFER_BYTES);
+                    fill(&mut reader, &mut sender, in_pieces).await;
+                    assert!(reader.is_continued() && !reader.packet().is_empty());
+                    got.extend_from_slice(reader.packet());
                 }
-                assert!(reader.packet() == packet, "a packet of {} bytes", packet.len());
+                assert!(&got == packet, "a packet of {} bytes", packet.len());
             }
-            drop(far);
-            let error = reader.fill().await.unwrap_err();
+            drop(sender);
+            let error = reader.fill(|_| in_pieces).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
         });
     }
@@ -239,11 +321,12 @@ mod tests {
         #[test]
         fn packets_come_out_as_they_went_in(
             lengths in prop::collection::vec(prop_oneof![0..300_usize, 200_000..600_000_usize], 0..8),
-            pieces in prop::collection::vec(1..400_000_usize, 1..6),
+            sent in prop::collection::vec(1..400_000_usize, 1..6),
+            in_pieces in any::<bool>(),
         ) {
             let packet = |(index, length): (usize, &usize)| (0..*length).map(|at| (at / 7 + index) as u8).collect();
             let packets: Vec<Vec<u8>> = lengths.iter().enumerate().map(packet).collect();
-            read(&packets, &pieces);
+            read(&packets, &sent, in_pieces);
         }
     }
 
@@ -255,7 +338,9 @@ mod tests {
             CHUNK_BYTES_MAX + 1,
             2 * CHUNK_BYTES_MAX,
         ] {
-            read(&[vec![7; length], vec![8; 3]], &[900_000]);
+            for in_pieces in [false, true] {
+                read(&[vec![7; length], vec![8; 3]], &[900_000], in_pieces);
+            }
         }
     }
 
@@ -266,9 +351,9 @@ mod tests {
             let (near, mut far) = tokio::io::duplex(64);
             far.write_all(&[1, 0, 0, 0, 5, 1, 0, 0, 2, 5]).await.unwrap();
             let mut reader = Packets::new(near);
-            reader.fill().await.unwrap();
+            reader.fill(|_| false).await.unwrap();
             assert_eq!(reader.packet(), [5]);
-            assert_eq!(reader.fill().await.unwrap_err().kind(), ErrorKind::InvalidData);
+            assert_eq!(reader.fill(|_| false).await.unwrap_err().kind(), ErrorKind::InvalidData);
         });
     }
 }

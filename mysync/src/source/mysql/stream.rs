@@ -1,4 +1,5 @@
-//! The stream of raw events: each event as the server sends it, header and checksum included.
+//! The stream of raw events: each event as the server sends it, header and checksum included; large compressed transactions in
+//! pieces, where that is wanted.
 //!
 //! Silence is an error: the server is asked for a heartbeat every second, so a stream without any event for
 //! [`SILENCE_SECONDS_MAX`] is a half-open connection.
@@ -8,6 +9,7 @@ use super::tls;
 use super::wire::{Login, Wire};
 use crate::checkpoint::Position;
 use crate::config::Tls;
+use crate::decode::{EventType, Header};
 use crate::error::{Error, Result};
 use crate::source::gtid_set::GtidSet;
 use futures::FutureExt;
@@ -31,6 +33,21 @@ const EVENT: u8 = 0x00;
 const END: u8 = 0xfe;
 /// The end has at most so many bytes.
 const END_BYTES_MAX: usize = 8;
+
+/// What may come in pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pieces {
+    Never,
+    OfCompressedTransactions,
+}
+
+impl Pieces {
+    fn allow(self, packet: &[u8]) -> bool {
+        let header = packet.strip_prefix(&[EVENT]).map(Header::parse);
+        let is_compressed = |header: Header| header.event_type == EventType::TRANSACTION_PAYLOAD;
+        self == Pieces::OfCompressedTransactions && header.is_some_and(|header| header.is_ok_and(is_compressed))
+    }
+}
 
 pub(super) struct EventStream {
     wire: Wire,
@@ -76,26 +93,34 @@ impl EventStream {
         }
     }
 
-    /// Waits for the next event. Dropping the future while it waits loses nothing.
-    pub(super) async fn fill(&mut self) -> Result<(), Lost> {
-        let filled = match self.wire.fill().now_or_never() {
+    /// Waits for the next event, or piece of one. Dropping the future while it waits loses nothing.
+    pub(super) async fn fill(&mut self, pieces: Pieces) -> Result<(), Lost> {
+        let allow = |packet: &[u8]| pieces.allow(packet);
+        let filled = match self.wire.fill(allow).now_or_never() {
             Some(filled) => filled,
-            None => match tokio::time::timeout(Duration::from_secs(SILENCE_SECONDS_MAX), self.wire.fill()).await {
-                Ok(filled) => filled,
-                Err(_elapsed) => return Err(Lost::Silent),
-            },
+            None => {
+                let filling = self.wire.fill(allow);
+                match tokio::time::timeout(Duration::from_secs(SILENCE_SECONDS_MAX), filling).await {
+                    Ok(filled) => filled,
+                    Err(_elapsed) => return Err(Lost::Silent),
+                }
+            }
         };
         filled.map_err(Lost::Client)?;
         match self.wire.packet() {
+            _ if self.wire.is_continued() => Ok(()),
             [EVENT, ..] => Ok(()),
             end @ [END, ..] if end.len() <= END_BYTES_MAX => Err(Lost::Closed),
             _ => Err(Lost::Malformed),
         }
     }
 
-    /// The event that [`EventStream::fill`] brought.
+    /// The event, or the piece of one, that [`EventStream::fill`] brought.
     pub(super) fn bytes(&self) -> &[u8] {
-        self.wire.packet().get(1..).unwrap_or_default()
+        match self.wire.is_continued() {
+            true => self.wire.packet(),
+            false => self.wire.packet().get(1..).unwrap_or_default(),
+        }
     }
 }
 

@@ -200,22 +200,27 @@ impl Wire {
 
     /// Waits for the next packet; one that says an error is one.
     async fn receive(&mut self) -> Result<&[u8]> {
-        self.fill().await?;
+        self.fill(|_| false).await?;
         Ok(self.packets.packet())
     }
 
-    /// Waits for the next packet. Dropping the future while it waits loses nothing.
-    pub(super) async fn fill(&mut self) -> Result<()> {
-        self.packets.fill().await.map_err(io)?;
+    /// Waits for the next packet, or piece of one ([`Packets::fill`]). Dropping the future while it waits loses nothing.
+    pub(super) async fn fill(&mut self, allows_pieces: impl Fn(&[u8]) -> bool) -> Result<()> {
+        self.packets.fill(allows_pieces).await.map_err(io)?;
         match self.packets.packet() {
-            [ERROR, ..] => Err(self.refusal()),
+            [ERROR, ..] if !self.is_continued() => Err(self.refusal()),
             _ => Ok(()),
         }
     }
 
-    /// The packet that [`Wire::fill`] brought.
+    /// What [`Wire::fill`] brought.
     pub(super) fn packet(&self) -> &[u8] {
         self.packets.packet()
+    }
+
+    /// Whether it goes on with the packet of which the last piece was one.
+    pub(super) fn is_continued(&self) -> bool {
+        self.packets.is_continued()
     }
 
     fn refusal(&self) -> Error {
