@@ -26,7 +26,7 @@ use crate::version::Version;
 use decide::Decided;
 use futures::FutureExt;
 use marks::begin_of;
-use packed::{Unpacking, next};
+use packed::{Unpacking, next, too_many_rows};
 use statements::Statements;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -555,14 +555,6 @@ impl Progress {
         table.watch.rows(rows, &table.map, self.open.changes - changes_before);
         Ok(())
     }
-}
-
-fn too_many_rows() -> Error {
-    Error::definite(format!(
-        "more than {} rows in one compressed or XA transaction",
-        u32::MAX
-    ))
-    .hint("use smaller transactions, and load the tables anew under a new kafka.prefix and reader.name")
 }
 
 fn now_ns() -> i64 {

@@ -1,10 +1,10 @@
-//! The stream's connection: on the oldest server, which has another way to log in and fewer settings, and every way to log in
-//! that newer ones have, encrypted and not.
+//! The stream's connection: on the oldest server, which has another way to log in and fewer settings; every way to log in that
+//! newer ones have, encrypted and not; and large compressed transactions, which come in pieces.
 
 use super::life::{connect, run_all};
 use fixtures::Lab;
 use mysync::config::{self, Config};
-use mysync::decode::{Body, Event, Format};
+use mysync::decode::{Body, Event, Format, Pieces, RowsEvent, TableMap};
 use mysync::source::Source;
 use mysync::source::mysql::MySqlSource;
 
@@ -41,6 +41,70 @@ async fn stream_of_5_6() {
             "{rows_bytes:?}"
         );
         lab.down().await.unwrap();
+    }
+}
+
+/// Rows of 1 kB that do not compress.
+const PACKED_ROWS: usize = 40_000;
+/// What a piece has at most: memory is what it is about.
+const PIECE_BYTES_MAX: usize = 256 << 10;
+
+/// Reads a compressed transaction, and the row behind it. Gives bytes and rows of the transaction.
+async fn read_in_pieces(config: &Config) -> (usize, usize) {
+    let mut source = MySqlSource::new(config);
+    let oldest = source.oldest().await.unwrap();
+    source.start(&oldest).await.unwrap();
+    let mut format = Format::default();
+    let (mut bytes, mut rows, mut maps) = (0, 0, Vec::new());
+    let count = |event: &RowsEvent<'_>, maps: &[TableMap]| event.rows(maps.last().unwrap()).unwrap().count();
+    let mut pieces: Option<Pieces> = None;
+    loop {
+        let piece = source.next_piece().await.unwrap();
+        let mut data = match &mut pieces {
+            Some(pieces) => pieces.take(piece).unwrap(),
+            None if Pieces::begin_in(piece) => {
+                let (begun, _, data) = Pieces::begin(piece, &format).unwrap();
+                pieces = Some(begun);
+                data
+            }
+            None => {
+                let event = Event::parse(piece, &mut format).unwrap();
+                match event.body {
+                    Body::Rows(_) if rows > 0 => return (bytes, rows),
+                    _ => continue,
+                }
+            }
+        };
+        assert!(piece.len() <= PIECE_BYTES_MAX);
+        bytes += piece.len();
+        let coming = pieces.as_mut().unwrap();
+        while coming.advance(&mut data).unwrap() {
+            match coming.event().unwrap().body {
+                Body::TableMap(map) => maps.push(map.table_map().unwrap()),
+                Body::Rows(event) => rows += count(&event, &maps),
+                _ => {}
+            }
+        }
+        if coming.is_complete() {
+            pieces.take().unwrap().finish().unwrap();
+        }
+    }
+}
+
+async fn pieces_over(lab: &Lab, configs: &[&Config]) {
+    let pack = format!(
+        "SET SESSION cte_max_recursion_depth = 1000000; SET binlog_transaction_compression = ON; \
+         CREATE TABLE shop.packed (id INT PRIMARY KEY, v BLOB); \
+         INSERT INTO shop.packed WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < {PACKED_ROWS}) \
+         SELECT i, RANDOM_BYTES(1024) FROM n; \
+         SET binlog_transaction_compression = OFF; INSERT INTO shop.t VALUES (3)"
+    );
+    lab.primary().unwrap().sql(&pack).await.unwrap();
+    for config in configs {
+        let (bytes, rows) = read_in_pieces(config).await;
+        assert_eq!(rows, PACKED_ROWS);
+        // More than two packets' chunks.
+        assert!(bytes > 33 << 20, "{bytes}");
     }
 }
 
@@ -87,6 +151,7 @@ async fn logins_of_the_stream() {
                 .unwrap();
             require_a_row(&plain).await;
             require_a_row(&encrypted).await;
+            pieces_over(&lab, &[&plain, &encrypted]).await;
         }
         lab.down().await.unwrap();
     }
