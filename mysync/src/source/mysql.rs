@@ -230,12 +230,7 @@ impl Source for MySqlSource {
         self.stream = None;
         let mut connection = self.endpoint.connect().await?;
         let (uuid, gtid) = self.identity(&mut connection).await?;
-        if uuid != position.server_uuid {
-            let what = format!("the server is not the one that the position is of: {}", self.address());
-            return Err(
-                Error::transient(what).detail(format!("server_uuid {uuid} instead of {}", position.server_uuid))
-            );
-        }
+        stream::require_owner(&self.endpoint, &uuid, position)?;
         connection.disconnect().await.ok();
         self.stream = Some(EventStream::open(&self.endpoint, gtid, position).await?);
         Ok(())

@@ -135,6 +135,9 @@ async fn request(server: &Endpoint, gtid: bool, position: &Position) -> Result<W
     };
     let logged_in = Wire::connect(&login).await;
     let mut wire = logged_in.map_err(|error| server.sort(error, "cannot log in to MySQL"))?;
+    let asked = wire.text("SELECT @@GLOBAL.server_uuid").await;
+    let uuid = asked.map_err(|error| server.sort(error, "cannot set up the binlog stream"))?;
+    require_owner(server, &uuid, position)?;
     for name in SETTINGS {
         let statement = format!(
             "SET @{name}_heartbeat_period = {HEARTBEAT_NANOSECONDS}, @{name}_binlog_checksum = @@GLOBAL.binlog_checksum"
@@ -158,6 +161,15 @@ async fn request(server: &Endpoint, gtid: bool, position: &Position) -> Result<W
     };
     begun.map_err(|error| server.sort(error, "cannot open the binlog stream"))?;
     Ok(wire)
+}
+
+/// Requires that the server whose uuid this is wrote the position. The name of one can become another's between two connections.
+pub(super) fn require_owner(server: &Endpoint, uuid: &str, position: &Position) -> Result<()> {
+    if uuid == position.server_uuid {
+        return Ok(());
+    }
+    let what = format!("the server is not the one that the position is of: {}", server.address);
+    Err(Error::transient(what).detail(format!("server_uuid {uuid} instead of {}", position.server_uuid)))
 }
 
 fn sids(set: &str) -> Result<Vec<Sid<'static>>> {

@@ -172,6 +172,24 @@ impl Wire {
         self.require_ok().await
     }
 
+    /// Runs a statement that returns one short text.
+    pub(super) async fn text(&mut self, statement: &str) -> Result<String> {
+        self.packets
+            .command(&[&[COM_QUERY], statement.as_bytes()].concat())
+            .await
+            .map_err(io)?;
+        // The number of columns, the column, an end; the row; another end.
+        for _ in 0..3 {
+            self.receive().await?;
+        }
+        let text = match self.receive().await? {
+            [length, text @ ..] if usize::from(*length) == text.len() => String::from_utf8_lossy(text).into_owned(),
+            other => return Err(unexpected(other)),
+        };
+        self.receive().await?;
+        Ok(text)
+    }
+
     /// Sends a command that the server answers with OK.
     pub(super) async fn order(&mut self, command: &impl MySerialize) -> Result<()> {
         self.begin(command).await?;
