@@ -3,6 +3,7 @@
 mod decide;
 mod marks;
 mod packed;
+mod rows;
 mod statements;
 
 use super::heartbeat::Heartbeat;
@@ -10,13 +11,12 @@ use super::prepared::Prepared;
 use super::resume::{Resumed, resume};
 use super::tracker::{Ddl, Meaning, Target, Tracker};
 use super::transaction::Transaction;
-use super::watch::Watch;
 use super::{Options, Summary};
 use crate::checkpoint::Checkpoint;
 use crate::config::Start;
-use crate::decode::{Body, Event, Format, Pieces, RowsEvent, TableMap, TableMapEvent};
-use crate::encode::{EventPlace, Frame, TableEncoder, refuse};
-use crate::error::{Error, Result};
+use crate::decode::{Body, Event, Format, Pieces};
+use crate::encode::{Frame, refuse};
+use crate::error::Result;
 use crate::queue::{Batch, Publisher, Queue, Topic, TopicId};
 use crate::source::{Source, preflight};
 use crate::stop::Stop;
@@ -26,7 +26,8 @@ use crate::version::Version;
 use decide::Decided;
 use futures::FutureExt;
 use marks::begin_of;
-use packed::{Unpacking, next, too_many_rows};
+use packed::{Unpacking, next};
+use rows::Table;
 use statements::Statements;
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -95,13 +96,6 @@ struct Progress {
 struct Counts {
     changes: u64,
     transactions: u64,
-}
-
-/// A table that a Table_map introduced; without an encoder if it is not followed.
-struct Table {
-    map: TableMap,
-    encoder: Option<TableEncoder>,
-    watch: Watch,
 }
 
 impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
@@ -467,93 +461,6 @@ impl Progress {
             (_, Meaning::Nothing) => {}
         }
         Ok(None)
-    }
-
-    /// Takes a Table_map, unless it says what is known already.
-    async fn introduce<P: Publisher>(
-        &mut self,
-        event: &TableMapEvent<'_>,
-        context: &Context<'_>,
-        publisher: &mut P,
-    ) -> Result<()> {
-        if self
-            .tables
-            .get(&event.table_id)
-            .is_some_and(|table| event.is_source_of(&table.map))
-        {
-            return Ok(());
-        }
-        let mut map = event.table_map().map_err(refuse)?;
-        let encoder = if context.filter.follows(&map.database, &map.table) {
-            self.statements.supply(&mut map)?;
-            let (database, table) = (&map.database, &map.table);
-            let form = &context.options.form;
-            let topic = publisher.declare(form.topic(database, table)).await?;
-            let configured = context.keys.get(&format!("{}.{}", map.database, map.table));
-            Some(form.table(&map, topic, configured.map(Vec::as_slice))?)
-        } else {
-            None
-        };
-        let watch = Watch::new(&mut map, encoder.is_some(), context.options);
-        self.tables.insert(event.table_id, Table { map, encoder, watch });
-        Ok(())
-    }
-
-    async fn encode<P: Publisher>(&mut self, event: &Event<'_>, rows: &RowsEvent<'_>, publisher: &mut P) -> Result<()> {
-        let here = self.place_at(event.header.timestamp_seconds);
-        let Some(table) = self.tables.get_mut(&rows.table_id) else {
-            return Err(Error::definite(format!(
-                "rows of a table that no Table_map introduced: id {}",
-                rows.table_id
-            ))
-            .hint("this is a defect: please report it with the events around"));
-        };
-        let changes_before = self.open.changes;
-        let Some(encoder) = &mut table.encoder else {
-            table.watch.rows(rows, &table.map, 0);
-            return Ok(());
-        };
-        let (file, file_number, offset) = self.tracker.place();
-        let (database, table_name) = (&table.map.database, &table.map.table);
-        self.transaction.begin(self.tracker.gtid_text(), here, &mut self.batch);
-        let place = EventPlace {
-            timestamp_s: event.header.timestamp_seconds,
-            commit_us: self.transaction.commit_us(),
-            server_id: event.header.server_id,
-            gtid: self.tracker.gtid_text(),
-            file,
-            file_number,
-            begin: begin_of(event, offset),
-            offset,
-            thread_id: self.transaction.thread_id(),
-            query: self.transaction.query(),
-            transaction: self.transaction.place(database, table_name),
-            read_ns: now_ns(),
-        };
-        self.lag_ms = place.read_ns / 1_000_000 - i64::from(place.timestamp_s) * 1_000;
-        encoder.frame(&place, &mut self.frame);
-        for change in rows.rows(&table.map).map_err(refuse)? {
-            encoder.encode(
-                &change.map_err(refuse)?,
-                self.row,
-                &mut self.frame,
-                self.next_version,
-                &mut self.batch,
-            )?;
-            self.row = self.row.checked_add(1).ok_or_else(too_many_rows)?;
-            self.next_version = self.next_version.next()?;
-            self.open.changes += 1;
-            if self.batch.bytes_len() >= BATCH_BYTES {
-                let batch = std::mem::take(&mut self.batch);
-                self.batch = publisher.send(batch).await?;
-                stop_point::reach(StopPoint::MidTransaction);
-            }
-        }
-        let (orders, is_statement_end) = (self.frame.orders(), rows.is_statement_end);
-        self.transaction.note(database, table_name, orders, is_statement_end);
-        self.open_since.get_or_insert_with(Instant::now);
-        table.watch.rows(rows, &table.map, self.open.changes - changes_before);
-        Ok(())
     }
 }
 

@@ -131,11 +131,3 @@ fn can_be_packed(body: &Body<'_>) -> bool {
             | Body::Stop
     )
 }
-
-pub(super) fn too_many_rows() -> Error {
-    Error::definite(format!(
-        "more than {} rows in one compressed or XA transaction",
-        u32::MAX
-    ))
-    .hint("use smaller transactions, and load the tables anew under a new kafka.prefix and reader.name")
-}
