@@ -38,6 +38,37 @@ pub struct Prepared {
     pub from_offset: i64,
 }
 
+/// A row that some reader of this name wrote on the primary, and that replication carries to every server. Sequence, server and
+/// time together are never the same twice, not after a lossy switch either.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Anchor {
+    /// Grows by one with each.
+    pub sequence: u64,
+    /// The server that it was written on.
+    pub server_uuid: String,
+    /// When, by the clock of the reader that wrote it, microseconds since 1970.
+    pub written_us: i64,
+    /// The running hash at the end of its transaction.
+    pub hash: u64,
+    /// Where its transaction ends in the binlogs of the position's server: file and offset; none where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<(String, u64)>,
+}
+
+/// How the position is told without GTID: what was published, as a running hash, and the last anchor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trail {
+    /// Stands for what is hashed, and how.
+    pub scheme: u64,
+    /// The running hash at the position.
+    pub hash: u64,
+    /// The last anchor that was read before the position.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<Anchor>,
+}
+
 /// What a reader needs to go on after the last committed Kafka transaction.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,6 +84,9 @@ pub struct Checkpoint {
     /// the checkpoint can be in the topics already, and consumers pass over further copies by their versions: a reader
     /// that numbered otherwise would have new changes taken for copies of old ones.
     pub numbering: u64,
+    /// What finds the position in the binlogs of another server; `None` on a server with GTID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trail: Option<Trail>,
 }
 
 impl Checkpoint {
@@ -103,12 +137,23 @@ mod tests {
                 from_offset: 0,
             }],
             numbering: 7,
+            trail: Some(Trail {
+                scheme: u64::MAX,
+                hash: 1 << 63,
+                anchor: Some(Anchor {
+                    sequence: 3,
+                    server_uuid: "3e11fa47-71ca-11e1-9e33-c80aa9429562".into(),
+                    written_us: 1_790_000_000_000_000,
+                    hash: 5,
+                    place: Some(("binlog.000007".into(), 4_000)),
+                }),
+            }),
         };
         assert_eq!(Checkpoint::decode(&checkpoint.encode()).unwrap(), checkpoint);
         assert!(Checkpoint::decode(b"{}").is_err());
         let newer = String::from_utf8(checkpoint.encode())
             .unwrap()
-            .replacen('{', "{\"anchor\":1,", 1);
+            .replacen('{', "{\"anchors\":1,", 1);
         assert!(Checkpoint::decode(newer.as_bytes()).is_err());
         let mut again = checkpoint.clone();
         again.go_on(7).unwrap();

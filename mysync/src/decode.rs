@@ -54,7 +54,7 @@ pub use event::{CHECKSUM_BYTES, Checksum, Event, EventType, Format, HEADER_BYTES
 pub use gtid::{Gtid, GtidInterval, PreviousGtids, Uuid};
 pub use payload::{EVENT_BYTES_MAX, Payload, PayloadEvents};
 pub use pieces::Pieces;
-pub use rows::{Row, RowChange, Rows, RowsEvent, RowsKind, Values};
+pub use rows::{Image, Row, RowChange, Rows, RowsEvent, RowsKind, Values};
 pub use table_map::{ColumnSchema, KeyPart, TableMap, TableMapEvent};
 pub use temporal::{Date, DateTime, Time, Timestamp};
 pub use value::{Members, Value};

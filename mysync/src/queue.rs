@@ -54,6 +54,8 @@ pub enum Topic<'a> {
     Compacted(&'a str),
     /// `<prefix>.__<name>`, one partition: every record is kept for ever.
     Log(&'a str),
+    /// `<prefix>.__<name>`, one partition: every record is kept for a week.
+    Recent(&'a str),
 }
 
 /// One partition of one topic.
@@ -87,6 +89,10 @@ pub trait Queue {
     /// to its end as it is now, committed records only. The topic must have been declared. What the caller's own publisher
     /// has not committed yet is not seen.
     async fn scan(&self, internal_topic: &str, from_offset: i64) -> Result<Scan>;
+
+    /// Like [`Queue::scan`], from so many offsets before the end on; and whether that is all that the topic has. Some offsets
+    /// hold no record.
+    async fn scan_end(&self, internal_topic: &str, offsets: i64) -> Result<(Scan, bool)>;
 
     /// Joins a group of writers, `<prefix>.<target>`.
     async fn subscriber(&self, group: &str) -> Result<Self::Subscriber>;

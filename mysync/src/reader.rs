@@ -20,13 +20,17 @@
 //! Definite ones name the binlog file and position. Nothing is skipped: an event that is not understood, or a statement
 //! that changes rows without row events, stops the reader.
 
+mod anchor;
+mod digest;
 mod heartbeat;
+mod history;
 mod patience;
 mod prepared;
 mod resume;
 mod session;
 mod survey;
 mod tracker;
+mod trail;
 mod transaction;
 mod watch;
 mod xa;

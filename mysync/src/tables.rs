@@ -1,6 +1,7 @@
 //! Which tables are followed: patterns `<database>.<table>` in which `*` and `?` match, and patterns of columns.
 
 use crate::config::Config;
+use std::collections::BTreeSet;
 
 /// MySync's own database: always followed, never refused for want of a pattern.
 pub const INTERNAL_DATABASE: &str = "__db_mysync";
@@ -27,6 +28,21 @@ impl TableFilter {
             followed: patterns(&config.source.tables),
             excluded: patterns(&config.source.tables_exclude),
         }
+    }
+
+    /// A text that is the same for filters with the same patterns, in whatever order.
+    #[must_use]
+    pub fn canonical(&self) -> String {
+        let lines = |patterns: &[Pattern], mark: &str| {
+            let line = |pattern: &Pattern| {
+                let parts: Vec<&str> = pattern.parts.iter().map(|part| part.text.as_str()).collect();
+                format!("{mark}{}\n", parts.join("."))
+            };
+            patterns.iter().map(line).collect::<BTreeSet<_>>()
+        };
+        let mut lines_all = lines(&self.followed, "+");
+        lines_all.append(&mut lines(&self.excluded, "-"));
+        lines_all.into_iter().collect()
     }
 
     /// Whether changes of this table are published.

@@ -35,6 +35,12 @@ impl Version {
         })
     }
 
+    /// The version so many before; the epoch's first number at the least.
+    #[must_use]
+    pub fn before(self, count: u64) -> Self {
+        Version::new(self.epoch(), self.seq().saturating_sub(count)).unwrap_or(self)
+    }
+
     /// The first version of the next epoch.
     pub fn next_epoch(self) -> Result<Self> {
         let next = self.epoch().checked_add(1).and_then(|epoch| Version::new(epoch, 1));
@@ -56,6 +62,12 @@ impl Version {
         u64::try_from(self.0).unwrap_or(0) & SEQ_MAX
     }
 
+    /// Reads what [`Version::as_i64`] gave; `None` for a number that is no version.
+    #[must_use]
+    pub fn from_i64(value: i64) -> Option<Self> {
+        (value >= 0).then_some(Version(value))
+    }
+
     /// As it stands in the header `mysync.version`.
     #[must_use]
     pub fn as_i64(self) -> i64 {
@@ -75,6 +87,7 @@ mod tests {
             prop_assert_eq!(left.cmp(&right), a.cmp(&b));
             prop_assert_eq!((left.epoch(), left.seq()), a);
             prop_assert!(left.as_i64() >= 0);
+            prop_assert_eq!(Version::from_i64(left.as_i64()), Some(left));
         }
     }
 

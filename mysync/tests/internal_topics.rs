@@ -55,6 +55,7 @@ async fn committed_records_are_read_back() {
         next_version: Version::FIRST,
         prepared: Vec::new(),
         numbering: 0,
+        trail: None,
     };
     let (mut publisher, _) = queue.publisher().await.unwrap();
     let topic = publisher.declare(Topic::Compacted("notes")).await.unwrap();

@@ -10,6 +10,8 @@ use super::event::{EventType, Format};
 use super::table_map::TableMap;
 use super::value::{self, Value};
 
+const TABLE_MAP: &str = "rows event's table map";
+
 /// What happened to the rows of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowsKind {
@@ -91,7 +93,19 @@ impl<'a> RowsEvent<'a> {
 
     /// The rows, decoded by the table map that has their table id. It must be complete, and of as many columns.
     pub fn rows<'m: 'a>(&self, map: &'m TableMap) -> Result<Rows<'a>, Error> {
-        let what = "rows event's table map";
+        let rows = self.images(map)?;
+        if !map.is_complete() {
+            let detail = format!(
+                "names, signedness, character sets or members of {}.{} are unknown",
+                map.database, map.table
+            );
+            return Err(Error::new(Reason::Metadata, TABLE_MAP, detail));
+        }
+        Ok(rows)
+    }
+
+    /// The rows as [`Row::image`] gives them; for values the table map would have to be complete, which it need not be here.
+    pub fn images<'m: 'a>(&self, map: &'m TableMap) -> Result<Rows<'a>, Error> {
         if map.table_id != self.table_id || map.columns.len() != self.column_count {
             let detail = format!(
                 "rows of {} columns for table id {}, the table map of {}.{} has {} columns and table id {}",
@@ -102,14 +116,7 @@ impl<'a> RowsEvent<'a> {
                 map.columns.len(),
                 map.table_id
             );
-            return Err(Error::malformed(what, detail).at(self.rows.offset()));
-        }
-        if !map.is_complete() {
-            let detail = format!(
-                "names, signedness, character sets or members of {}.{} are unknown",
-                map.database, map.table
-            );
-            return Err(Error::new(Reason::Metadata, what, detail));
+            return Err(Error::malformed(TABLE_MAP, detail).at(self.rows.offset()));
         }
         let shape = |present: &'a [u8]| Shape::new(map, present);
         Ok(Rows {
@@ -240,6 +247,17 @@ impl<'a> Iterator for Rows<'a> {
     }
 }
 
+/// The bytes of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Image<'a> {
+    /// A bit a column, set for NULL, without the last byte.
+    pub nulls: &'a [u8],
+    /// The last byte of them, 0 where no column is.
+    pub nulls_last: u8,
+    /// The values that are not NULL.
+    pub values: &'a [u8],
+}
+
 /// One image of a row: the values that are present, undecoded.
 #[derive(Debug, Clone, Copy)]
 pub struct Row<'a> {
@@ -252,6 +270,22 @@ impl<'a> Row<'a> {
     /// The row's table.
     pub fn table_map(&self) -> &'a TableMap {
         self.shape.map
+    }
+
+    /// The image's bytes: two images of one shape are equal if and only if their rows are.
+    pub fn image(&self) -> Image<'a> {
+        let (nulls_last, nulls) = self.nulls.split_last().unwrap_or((&0, &[]));
+        let used = self.shape.present_count % 8;
+        Image {
+            nulls,
+            // Servers fill the bits behind the last column as they like.
+            nulls_last: if used == 0 {
+                *nulls_last
+            } else {
+                nulls_last & ((1 << used) - 1)
+            },
+            values: self.values.rest(),
+        }
     }
 
     /// Every column is present: the image is FULL.

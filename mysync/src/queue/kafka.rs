@@ -155,6 +155,10 @@ impl Queue for KafkaQueue {
         scan::start(self, internal_topic, from_offset)
     }
 
+    async fn scan_end(&self, internal_topic: &str, offsets: i64) -> Result<(Scan, bool)> {
+        scan::start_near_end(self, internal_topic, offsets).await
+    }
+
     async fn subscriber(&self, group: &str) -> Result<KafkaSubscriber> {
         // A client that joins a group waits for ever, also for brokers that will never let it in.
         match connection::metadata(self, None).await {

@@ -4,17 +4,22 @@
 //! | server | GTID | proof |
 //! | --- | --- | --- |
 //! | the same | yes | it has executed all of the checkpoint, and purged nothing beyond it |
-//! | the same | no | it still has the file, and the file was begun when the checkpoint says ([`super::tracker`]) |
+//! | the same | no | it still has the file, begun when the checkpoint says ([`super::tracker`]), and what was published last ([`super::anchor`]) |
 //! | another | on both | as on the same; gaps in the sets are kept. What of the checkpoint it has not executed, it will never have: the switch was lossy |
-//! | another | not on both | none: refused |
+//! | another | on none | an anchor, and from there to the checkpoint the same changes ([`super::anchor`]). Changes that it lacks are lost |
+//! | another | on one of them | none: refused |
 //!
 //! A server that only lags never comes here: [`crate::source::topology`] does not choose it. On another server a new epoch
 //! begins, so that versions keep rising whatever becomes of the old server's last changes.
 
+use super::anchor::{Located, locate, prove};
 use crate::checkpoint::{Checkpoint, Position};
 use crate::error::{Error, Result};
+use crate::queue::Queue;
 use crate::source::gtid_set::GtidSet;
 use crate::source::{Server, Source};
+use crate::tables::TableFilter;
+use crate::version::Version;
 
 const LOAD_ANEW: &str = "load the tables anew under a new kafka.prefix and reader.name";
 
@@ -35,17 +40,22 @@ pub(super) struct Resumed {
 pub(super) enum Lost {
     /// These transactions.
     Gtids(GtidSet),
+    /// All that was published from this version on.
+    From(Version),
 }
 
 impl Lost {
     /// What can only be told to a person.
     pub(super) fn refuse(&self, server: &Server) -> Error {
-        let Lost::Gtids(gtids) = self;
+        let lacking = match self {
+            Lost::Gtids(gtids) => gtids.to_string(),
+            Lost::From(version) => format!("version {} and all after it", version.as_i64()),
+        };
         Error::definite(format!(
             "published transactions are lost: the server that is the primary now lacks them: {}",
             server.address
         ))
-        .detail(format!("it lacks {gtids}"))
+        .detail(format!("it lacks {lacking}"))
         .hint(format!(
             "if another server has them, make that one the primary; else {LOAD_ANEW}"
         ))
@@ -53,8 +63,20 @@ impl Lost {
 }
 
 /// Finds the checkpoint in the history of the server that is followed now.
-pub(super) async fn resume<S: Source>(source: &mut S, server: &Server, checkpoint: Checkpoint) -> Result<Resumed> {
+/// `reader` is the name in the heartbeat row.
+pub(super) async fn resume<S: Source, Q: Queue>(
+    source: &mut S,
+    queue: &Q,
+    filter: &TableFilter,
+    reader: &str,
+    server: &Server,
+    checkpoint: Checkpoint,
+) -> Result<Resumed> {
     if server.uuid != checkpoint.position.server_uuid {
+        if !server.gtid && checkpoint.position.gtid_set.is_none() {
+            let located = locate(source, queue, filter, reader, &checkpoint).await?;
+            return go_on_located(server, checkpoint, located);
+        }
         return switch(source, server, checkpoint).await;
     }
     let held = source.files().await?;
@@ -82,9 +104,36 @@ pub(super) async fn resume<S: Source>(source: &mut S, server: &Server, checkpoin
         }
         // GTIDs were switched off: what comes has none, so the set would not tell any more what was read.
         (Some(_), false) => checkpoint.position.gtid_set = None,
-        (None, _) => {}
+        (None, _) => checkpoint.position = prove(source, filter, &checkpoint).await?,
     }
     Ok(Resumed { checkpoint, lost: None })
+}
+
+/// Goes on at another server without GTID.
+fn go_on_located(server: &Server, checkpoint: Checkpoint, located: Located) -> Result<Resumed> {
+    let Located {
+        position,
+        trail,
+        lost_from,
+    } = located;
+    tracing::warn!(
+        from = checkpoint.position.server_uuid,
+        to = server.uuid,
+        address = server.address,
+        file = position.file,
+        offset = position.offset,
+        lost_from_version = lost_from.map(Version::as_i64),
+        "another server is followed from now on"
+    );
+    Ok(Resumed {
+        checkpoint: Checkpoint {
+            position,
+            trail: Some(trail),
+            next_version: checkpoint.next_version.next_epoch()?,
+            ..checkpoint
+        },
+        lost: lost_from.map(Lost::From),
+    })
 }
 
 /// Goes on at another server.
@@ -92,7 +141,7 @@ async fn switch<S: Source>(source: &mut S, server: &Server, checkpoint: Checkpoi
     let (Some(set), true) = (&checkpoint.position.gtid_set, server.gtid) else {
         let gtid = |has: bool| if has { "with GTID" } else { "without GTID" };
         return Err(Error::definite(format!(
-            "the position cannot be found on another server without GTID: {}",
+            "the position cannot be found on another server if only one of them has GTID: {}",
             server.address
         ))
         .detail(format!(
@@ -102,7 +151,7 @@ async fn switch<S: Source>(source: &mut S, server: &Server, checkpoint: Checkpoi
             server.uuid,
             gtid(server.gtid)
         ))
-        .hint("set gtid_mode = ON on all servers, or bring the server back that was followed"));
+        .hint("set gtid_mode alike on all servers, or bring the server back that was followed"));
     };
     let reached: GtidSet = set.parse()?;
     let gtids = source.gtids().await?;

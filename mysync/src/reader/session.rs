@@ -1,21 +1,24 @@
 //! One life of a reader between two transient errors: from a checkpoint to an error or the end.
 
 mod decide;
+mod events;
 mod marks;
 mod packed;
 mod rows;
 mod statements;
 
 use super::heartbeat::Heartbeat;
+use super::history;
 use super::prepared::Prepared;
 use super::resume::{Resumed, resume};
-use super::tracker::{Ddl, Meaning, Target, Tracker};
+use super::tracker::{Ddl, Target, Tracker};
+use super::trail::Trail;
 use super::transaction::Transaction;
 use super::{Options, Summary};
 use crate::checkpoint::Checkpoint;
 use crate::config::Start;
-use crate::decode::{Body, Event, Format, Pieces};
-use crate::encode::{Frame, refuse};
+use crate::decode::Format;
+use crate::encode::Frame;
 use crate::error::Result;
 use crate::queue::{Batch, Publisher, Queue, Topic, TopicId};
 use crate::source::{Source, preflight};
@@ -23,9 +26,7 @@ use crate::stop::Stop;
 use crate::stop_point::{self, StopPoint};
 use crate::tables::TableFilter;
 use crate::version::Version;
-use decide::Decided;
 use futures::FutureExt;
-use marks::begin_of;
 use packed::{Unpacking, next};
 use rows::Table;
 use statements::Statements;
@@ -90,6 +91,7 @@ struct Progress {
     /// A statement that was met and not acted upon yet.
     ddl: Option<Box<Ddl>>,
     statements: Statements,
+    trail: Trail,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -115,6 +117,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             .choose(checkpoint.as_ref().map(|checkpoint| &checkpoint.position))
             .await?;
         options.metrics.set_server(&server.address);
+        let history_topic = publisher.declare(Topic::Recent(history::TOPIC)).await?;
         let mut checkpoint = match checkpoint {
             Some(checkpoint) => {
                 if server.uuid != checkpoint.position.server_uuid {
@@ -123,7 +126,8 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
                     preflight::require(&checks, options.allow_unsafe)?;
                     options.metrics.condition.allow_unsafe(preflight::failed(&checks));
                 }
-                let Resumed { checkpoint, lost } = resume(source, &server, checkpoint).await?;
+                let Resumed { checkpoint, lost } =
+                    resume(source, queue, filter, &options.heartbeat_name, &server, checkpoint).await?;
                 if let Some(lost) = lost {
                     return Err(lost.refuse(&server));
                 }
@@ -143,10 +147,12 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
                     next_version: Version::FIRST,
                     prepared: Vec::new(),
                     numbering: options.numbering,
+                    trail: None,
                 }
             }
         };
         checkpoint.go_on(options.numbering)?;
+        let trail = Trail::go_on(&checkpoint, filter, history_topic, &options.heartbeat_name);
         let target = if options.until_caught_up {
             Some(Target::new(&source.newest().await?)?)
         } else {
@@ -187,6 +193,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             prepared_topic: None,
             ddl: None,
             statements,
+            trail,
         };
         let committed_at = Instant::now();
         Ok(Self {
@@ -347,12 +354,14 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
     async fn commit_complete_part(&mut self) -> Result<()> {
         debug_assert!(self.commit_on_its_way.is_none(), "one commit at a time");
         self.progress.save_prepared(&mut self.publisher).await?;
+        self.progress.record_history();
         self.send().await?;
         let checkpoint = Checkpoint {
             position: self.progress.tracker.position(),
             next_version: self.progress.next_version,
             prepared: self.progress.prepared.list(),
             numbering: self.context.options.numbering,
+            trail: self.progress.trail.checkpoint(),
         };
         self.context.options.metrics.commit_begun(&checkpoint.position);
         self.publisher.commit(checkpoint).await?;
@@ -388,79 +397,6 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
 impl Progress {
     fn is_commit_possible(&self) -> bool {
         self.unpacking.is_none() && self.tracker.at_boundary()
-    }
-
-    /// Takes an event or a piece of one, and the events within it. The decision over an XA transaction that it may bring is left to be carried out.
-    async fn take<P: Publisher>(
-        &mut self,
-        bytes: &[u8],
-        context: &Context<'_>,
-        publisher: &mut P,
-        summary: &mut Summary,
-    ) -> Result<Option<Decided>> {
-        summary.binlog_bytes += bytes.len() as u64;
-        let taken = match self.unpacking.take() {
-            Some(unpacking) => self.take_piece(unpacking, bytes, context, publisher).await,
-            None => self.take_whole(bytes, context, publisher).await,
-        };
-        taken.map_err(|error| self.tracker.locate(error))
-    }
-
-    async fn take_whole<P: Publisher>(
-        &mut self,
-        bytes: &[u8],
-        context: &Context<'_>,
-        publisher: &mut P,
-    ) -> Result<Option<Decided>> {
-        self.row = 0;
-        if Pieces::begin_in(bytes) {
-            return self.begin_pieces(bytes, context, publisher).await;
-        }
-        context.options.metrics.event(bytes.len());
-        let event = Event::parse(bytes, &mut self.format).map_err(refuse)?;
-        match &event.body {
-            Body::TransactionPayload(payload) => self.take_payload(&event, payload, context, publisher).await,
-            _ => self.take_one(&event, context, publisher).await,
-        }
-    }
-
-    async fn take_one<P: Publisher>(
-        &mut self,
-        event: &Event<'_>,
-        context: &Context<'_>,
-        publisher: &mut P,
-    ) -> Result<Option<Decided>> {
-        let meaning = self.tracker.take(event)?;
-        let (file, _, offset) = self.tracker.place();
-        self.transaction.observe(event, file, begin_of(event, offset));
-        match (&event.body, meaning) {
-            (Body::TableMap(_) | Body::Rows(_), _) if self.tracker.xa_open().is_some() => {
-                self.hold(event, context, publisher).await?;
-            }
-            (_, Meaning::Ddl(ddl)) => {
-                if ddl.ends_transaction {
-                    self.end_transaction(event.header.timestamp_seconds);
-                }
-                self.ddl = Some(ddl);
-            }
-            (Body::TableMap(table_map), _) => self.introduce(table_map, context, publisher).await?,
-            (Body::Rows(rows), _) => self.encode(event, rows, publisher).await?,
-            (_, Meaning::TransactionEnd) => self.end_transaction(event.header.timestamp_seconds),
-            (_, Meaning::NewFile) => {
-                stop_point::reach(StopPoint::AfterRotate);
-                self.tables.clear();
-            }
-            (_, Meaning::XaBegin) => self.begin_xa(publisher).await?,
-            (_, Meaning::XaPrepared(xid)) => self.prepare_xa(xid, event, publisher).await?,
-            (_, Meaning::XaDecided(decision)) => {
-                return Ok(Some(Decided {
-                    decision,
-                    timestamp_s: event.header.timestamp_seconds,
-                }));
-            }
-            (_, Meaning::Nothing) => {}
-        }
-        Ok(None)
     }
 }
 

@@ -88,6 +88,11 @@ impl Target {
             gtid_set,
         })
     }
+
+    /// Whether it stands at a position of a server without GTID, or behind it.
+    pub(super) fn is_behind(&self, position: &Position) -> bool {
+        (self.file_number, self.offset) >= (file_number(&position.file), position.offset)
+    }
 }
 
 /// The place in the stream.
@@ -155,7 +160,8 @@ impl Tracker {
         }
         match (&self.gtid_set, &target.gtid_set) {
             (Some(here), Some(there)) => there.is_subset(here),
-            _ => (file_number(&self.position.file), self.position.offset) >= (target.file_number, target.offset),
+            // A file that was just begun ends behind events of no transaction.
+            _ => (self.file_number, self.offset) >= (target.file_number, target.offset),
         }
     }
 
@@ -172,6 +178,11 @@ impl Tracker {
     /// The open transaction's GTID as text; empty without.
     pub(super) fn gtid_text(&self) -> &str {
         &self.gtid_text
+    }
+
+    /// The GTID of the last transaction that had one: server_uuid, tag, number.
+    pub(super) fn gtid(&self) -> (&str, &str, u64) {
+        (&self.gtid.0, &self.gtid.1, self.gtid.2)
     }
 
     /// The file that is being read, its number and the end of the last event.

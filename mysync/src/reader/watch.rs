@@ -1,7 +1,9 @@
-//! What of the stream is for the metrics: rows counted by table, and the reader's own heartbeat row.
+//! What of the stream is looked at beside being published: rows counted by table, and the reader's own heartbeat row, which
+//! tells the lag and is the anchor by which a place is found on another server.
 //!
 //! The heartbeat's table is followed by nobody: its rows go to no topic and are only looked at here.
 
+use crate::checkpoint::Anchor;
 use crate::decode::{ColumnSchema, DateTime, RowsEvent, TableMap, Value};
 use crate::metrics::{Beat, ReaderMetrics, TableCounters};
 use crate::reader::Options;
@@ -23,7 +25,7 @@ impl Watch {
         if is_followed {
             return Self::Counted(options.metrics.table(&map.database, &map.table));
         }
-        if map.database != INTERNAL_DATABASE || map.table != HEARTBEAT_TABLE {
+        if !is_heartbeats(&map.database, &map.table) {
             return Self::Nothing;
         }
         // Where the server does not describe its columns: the table is our own.
@@ -36,30 +38,66 @@ impl Watch {
         }
     }
 
-    /// Takes a rows event of the table; `changes` are those that were published.
-    pub(super) fn rows(&self, rows: &RowsEvent<'_>, map: &TableMap, changes: u64) {
+    /// Takes a rows event of the table; `changes` are those that were published. Returns the heartbeat in it.
+    pub(super) fn rows(&self, rows: &RowsEvent<'_>, map: &TableMap, changes: u64) -> Option<Sighting> {
         match self {
-            Self::Counted(counters) => counters.count(rows.kind, changes),
-            Self::Heartbeats(reader, metrics) => {
-                if let Some(beat) = last_beat(rows, map, reader) {
-                    metrics.beat(beat);
-                }
+            Self::Counted(counters) => {
+                counters.count(rows.kind, changes);
+                None
             }
-            Self::Nothing => {}
+            Self::Heartbeats(reader, metrics) => {
+                let sighting = last_beat(rows, map, reader)?;
+                metrics.beat(sighting.beat);
+                Some(sighting)
+            }
+            Self::Nothing => None,
         }
     }
+}
+
+/// A heartbeat of this reader, seen in the stream.
+#[derive(Debug, Clone)]
+pub(super) struct Sighting {
+    pub(super) beat: Beat,
+    /// The server that it was written on.
+    pub(super) server_uuid: String,
+}
+
+impl Sighting {
+    /// The anchor that it is.
+    pub(super) fn anchor(self, hash: u64, place: Option<(String, u64)>) -> Anchor {
+        Anchor {
+            sequence: self.beat.sequence,
+            server_uuid: self.server_uuid,
+            written_us: self.beat.written_us,
+            hash,
+            place,
+        }
+    }
+
+    /// Whether they are the same heartbeat.
+    pub(super) fn is_of(&self, anchor: &Anchor) -> bool {
+        (self.beat.sequence, self.beat.written_us, self.server_uuid.as_str())
+            == (anchor.sequence, anchor.written_us, anchor.server_uuid.as_str())
+    }
+}
+
+/// Whether rows of this table are heartbeats.
+pub(super) fn is_heartbeats(database: &str, table: &str) -> bool {
+    database == INTERNAL_DATABASE && table == HEARTBEAT_TABLE
 }
 
 /// Columns in the table's order; see `source::mysql::heartbeat`.
 const NAMES: [&str; 5] = ["id", "reader", "sequence", "server_uuid", "written_at"];
 const READER: usize = 1;
 const SEQUENCE: usize = 2;
+const SERVER_UUID: usize = 3;
 const WRITTEN_AT: usize = 4;
 
 /// The id of the collation `ascii_bin`.
 const ASCII_BIN: u16 = 65;
 
-fn columns() -> Vec<ColumnSchema> {
+pub(super) fn columns() -> Vec<ColumnSchema> {
     let column = |name: &str| ColumnSchema {
         name: name.to_owned(),
         unsigned: matches!(name, "id" | "sequence"),
@@ -70,23 +108,29 @@ fn columns() -> Vec<ColumnSchema> {
 }
 
 /// The last heartbeat of this reader in the event. A row that cannot be read is none: the lag then stays what it was.
-fn last_beat(rows: &RowsEvent<'_>, map: &TableMap, reader: &str) -> Option<Beat> {
+pub(super) fn last_beat(rows: &RowsEvent<'_>, map: &TableMap, reader: &str) -> Option<Sighting> {
     let images = rows.rows(map).ok()?.filter_map(|change| change.ok()?.after);
-    let beat = |row: crate::decode::Row<'_>| {
+    let sighting = |row: crate::decode::Row<'_>| {
         let value = |column| row.value(column).ok().flatten();
-        match (value(READER)?, value(SEQUENCE)?, value(WRITTEN_AT)?) {
-            (Value::Text { bytes, .. }, Value::UInt(sequence), Value::DateTime(written_at))
-                if bytes == reader.as_bytes() =>
-            {
-                Some(Beat {
-                    sequence,
-                    written_us: unix_us(&written_at)?,
-                })
-            }
+        let text = |column| match value(column)? {
+            Value::Text { bytes, .. } => Some(bytes),
             _ => None,
+        };
+        if text(READER)? != reader.as_bytes() {
+            return None;
         }
+        let (Value::UInt(sequence), Value::DateTime(written_at)) = (value(SEQUENCE)?, value(WRITTEN_AT)?) else {
+            return None;
+        };
+        Some(Sighting {
+            beat: Beat {
+                sequence,
+                written_us: unix_us(&written_at)?,
+            },
+            server_uuid: String::from_utf8_lossy(text(SERVER_UUID)?).into_owned(),
+        })
     };
-    images.filter_map(beat).last()
+    images.filter_map(sighting).last()
 }
 
 /// Microseconds since 1970 of a time in UTC; `None` for a date that no calendar has.

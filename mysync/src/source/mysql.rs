@@ -91,7 +91,7 @@ impl MySqlSource {
 
     /// The server's uuid, and whether it has GTIDs.
     async fn identity(&self, connection: &mut Conn) -> Result<(String, bool)> {
-        let variables = settings::variables(self, connection).await?;
+        let variables = settings::variables(&self.endpoint, connection).await?;
         let uuid = variables.get("server_uuid").cloned().unwrap_or_default();
         Ok((uuid, variables.get("gtid_mode").is_some_and(|mode| mode == "ON")))
     }
@@ -120,8 +120,12 @@ impl MySqlSource {
 impl Source for MySqlSource {
     async fn preflight(&mut self) -> Result<Vec<Check>> {
         let mut connection = self.connect().await?;
-        let checks = settings::checks(self, &mut connection).await?;
+        let mut checks = settings::checks(self, &mut connection).await?;
         connection.disconnect().await.ok();
+        if self.chosen.is_none() {
+            // Later on there is no time to wait for servers that are down.
+            checks.extend(settings::other_checks(self).await);
+        }
         Ok(checks)
     }
 

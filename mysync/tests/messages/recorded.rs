@@ -70,7 +70,8 @@ pub fn published(config: &Config) -> Vec<Published> {
     let queue = MemoryQueue::default();
     run(config, &queue, None).unwrap();
     let mut records = queue.committed();
-    records.retain(|record| record.topic != format!("{PREFIX}.__ddl"));
+    let internal = [format!("{PREFIX}.__ddl"), format!("{PREFIX}.__history")];
+    records.retain(|record| !internal.contains(&record.topic));
     records
 }
 
@@ -215,6 +216,10 @@ impl Queue for MemoryQueue {
         Ok(Scan::channel().1)
     }
 
+    async fn scan_end(&self, internal_topic: &str, _offsets: i64) -> Result<(Scan, bool)> {
+        Ok((self.scan(internal_topic, 0).await?, true))
+    }
+
     async fn subscriber(&self, _group: &str) -> Result<KafkaSubscriber> {
         Err(Error::definite("this model has no consumers"))
     }
@@ -243,7 +248,7 @@ impl Publisher for MemoryPublisher {
                 Some(format!("[\"{database}\",\"{table}\"]")),
             ),
             Topic::Transactions => (format!("{PREFIX}.transaction"), None),
-            Topic::Compacted(name) | Topic::Log(name) => (format!("{PREFIX}.__{name}"), None),
+            Topic::Compacted(name) | Topic::Log(name) | Topic::Recent(name) => (format!("{PREFIX}.__{name}"), None),
         };
         let known = self.topics.iter().position(|known| *known == declared);
         let id = known.unwrap_or(self.topics.len());

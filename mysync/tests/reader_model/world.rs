@@ -17,9 +17,10 @@ const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
 /// A reader asked for more than there was, though it had all that there was at its start.
 pub const LOG_ENDED: &str = "the log ended";
 
-/// The topics of prepared transactions and of marks; all others are one.
+/// The topics of prepared transactions, of marks and of the history; all others are one.
 const STORED: TopicId = 1;
 const MARKS: TopicId = 2;
+const HISTORY: TopicId = 3;
 
 const FILE: &str = "binlog.000001";
 
@@ -276,6 +277,10 @@ impl Queue for MemoryQueue {
         Ok(scan)
     }
 
+    async fn scan_end(&self, internal_topic: &str, _offsets: i64) -> Result<(Scan, bool)> {
+        Ok((self.scan(internal_topic, 0).await?, true))
+    }
+
     async fn subscriber(&self, _group: &str) -> Result<KafkaSubscriber> {
         Err(Error::definite("this model has no consumers"))
     }
@@ -296,6 +301,7 @@ impl Publisher for MemoryPublisher {
         match topic {
             Topic::Compacted("prepared") => Ok(STORED),
             Topic::Transactions => Ok(MARKS),
+            Topic::Recent("history") => Ok(HISTORY),
             _ => Ok(0),
         }
     }
@@ -309,6 +315,7 @@ impl Publisher for MemoryPublisher {
                     key,
                     value: record.value.map(<[u8]>::to_vec),
                 }),
+                HISTORY => {}
                 MARKS => self.open_marks.push(Mark {
                     changes_before: self.open.len(),
                     value: serde_json::from_slice(record.value.unwrap()).unwrap(),

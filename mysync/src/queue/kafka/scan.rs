@@ -1,7 +1,7 @@
 //! Reading an internal topic back, on a thread of its own.
 
 use super::topics::Quiet;
-use super::{KafkaQueue, sort};
+use super::{ANSWER_TIMEOUT, KafkaQueue, sort};
 use crate::error::{Error, Result};
 use crate::queue::{Scan, StoredRecord};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -21,7 +21,29 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 pub(super) fn start(queue: &KafkaQueue, name: &str, from_offset: i64) -> Result<Scan> {
     let topic = queue.internal_topic(name);
-    let consumer: BaseConsumer<Quiet> = queue
+    let from = match from_offset {
+        0 => Offset::Beginning,
+        offset => Offset::Offset(offset),
+    };
+    start_at(consumer(queue, &topic)?, topic, from)
+}
+
+/// From so many offsets before the end on, and whether that is all.
+pub(super) async fn start_near_end(queue: &KafkaQueue, name: &str, offsets: i64) -> Result<(Scan, bool)> {
+    let topic = queue.internal_topic(name);
+    let consumer = consumer(queue, &topic)?;
+    let asked = tokio::task::spawn_blocking(move || {
+        let watermarks = consumer.fetch_watermarks(&topic, 0, ANSWER_TIMEOUT);
+        let (low, high) = watermarks.map_err(|error| sort(&error, format!("cannot read the ends of topic {topic}")))?;
+        let from = high.saturating_sub(offsets);
+        let scan = start_at(consumer, topic, Offset::Offset(from.max(low)))?;
+        Ok((scan, from <= low))
+    });
+    asked.await.map_err(Error::transient_join)?
+}
+
+fn consumer(queue: &KafkaQueue, topic: &str) -> Result<BaseConsumer<Quiet>> {
+    queue
         .client_config()
         .set("group.id", format!("{topic}.scan"))
         .set("isolation.level", "read_committed")
@@ -32,12 +54,15 @@ pub(super) fn start(queue: &KafkaQueue, name: &str, from_offset: i64) -> Result<
         .set("queued.max.messages.kbytes", FETCHED_KILOBYTES_MAX.to_string())
         .set("auto.offset.reset", "earliest")
         .create_with_context(Quiet)
-        .map_err(|error| sort(&error, "cannot make a Kafka consumer"))?;
+        .map_err(|error| sort(&error, "cannot make a Kafka consumer"))
+}
+
+fn start_at(consumer: BaseConsumer<Quiet>, topic: String, from: Offset) -> Result<Scan> {
     let (records, scan) = Scan::channel();
     std::thread::Builder::new()
         .name("kafka-scan".into())
         .spawn(move || {
-            if let Err(error) = read(&consumer, &topic, from_offset, &records) {
+            if let Err(error) = read(&consumer, &topic, from, &records) {
                 // Nobody left to tell is fine.
                 records.blocking_send(Err(error)).ok();
             }
@@ -49,18 +74,13 @@ pub(super) fn start(queue: &KafkaQueue, name: &str, from_offset: i64) -> Result<
 fn read(
     consumer: &BaseConsumer<Quiet>,
     topic: &str,
-    from_offset: i64,
+    from: Offset,
     records: &mpsc::Sender<Result<StoredRecord>>,
 ) -> Result<()> {
     let what = || format!("cannot read topic {topic}");
-    let offset = if from_offset == 0 {
-        Offset::Beginning
-    } else {
-        Offset::Offset(from_offset)
-    };
     let mut assignment = TopicPartitionList::new();
     assignment
-        .add_partition_offset(topic, 0, offset)
+        .add_partition_offset(topic, 0, from)
         .map_err(|error| sort(&error, what()))?;
     consumer.assign(&assignment).map_err(|error| sort(&error, what()))?;
     let mut heard_at = Instant::now();

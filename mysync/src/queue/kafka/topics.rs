@@ -66,7 +66,7 @@ impl Declared {
                 is_fence: false,
                 table_header: None,
             },
-            Topic::Compacted(name) | Topic::Log(name) => Self {
+            Topic::Compacted(name) | Topic::Log(name) | Topic::Recent(name) => Self {
                 name: queue.internal_topic(name),
                 is_fence: false,
                 table_header: None,
@@ -146,7 +146,7 @@ pub(super) async fn create(queue: &KafkaQueue, topic: Topic<'_>) -> Result<()> {
         Topic::Table { .. } | Topic::Changes { .. } => {
             create_named(queue, &name, queue.config.kafka.partitions, COMPACT, FOR_EVER).await
         }
-        Topic::Transactions => create_named(queue, &name, 1, "delete", FOR_A_WEEK).await,
+        Topic::Transactions | Topic::Recent(_) => create_named(queue, &name, 1, "delete", FOR_A_WEEK).await,
         Topic::Compacted(_) => create_named(queue, &name, 1, COMPACT, SMALL_SEGMENTS).await,
         Topic::Log(_) => create_named(queue, &name, 1, "delete", FOR_EVER).await,
     }

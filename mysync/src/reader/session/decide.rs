@@ -59,7 +59,8 @@ impl<S: Source, Q: Queue> Session<'_, S, Q> {
             }
         }
         self.progress.forget(decided, &mut self.publisher).await?;
-        self.progress.end_transaction(decided.timestamp_s);
+        self.progress.trail.digest.decided(decision);
+        self.progress.end_transaction(decided.timestamp_s)?;
         self.progress.tracker.decided();
         if !is_held {
             // The server may have given the connection up meanwhile, which must not undo this.
@@ -147,6 +148,7 @@ impl Progress {
             self.next_version,
         )?;
         self.prepared.hold(xid, event, context.filter, &mut store);
+        self.trail.digest.event(event, context.filter)?;
         self.send_full_batch(publisher).await
     }
 
@@ -162,8 +164,9 @@ impl Progress {
             event.header.timestamp_seconds,
             self.next_version,
         )?;
+        self.trail.digest.prepared(&xid);
         self.prepared.prepare(xid, &mut store);
-        self.end_transaction(event.header.timestamp_seconds);
+        self.end_transaction(event.header.timestamp_seconds)?;
         self.send_full_batch(publisher).await
     }
 
@@ -237,7 +240,7 @@ impl Progress {
             event.header.next_position = 0;
             match &event.body {
                 Body::TableMap(table_map) => self.introduce(table_map, context, publisher).await?,
-                Body::Rows(rows) => self.encode(&event, rows, publisher).await?,
+                Body::Rows(rows) => self.encode(&event, rows, false, publisher).await?,
                 _ => {
                     return Err(
                         Error::definite("an event without rows is stored with a prepared transaction")

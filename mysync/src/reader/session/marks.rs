@@ -21,10 +21,20 @@ impl<S: Source, Q: Queue> Session<'_, S, Q> {
 
 impl Progress {
     /// A MySQL transaction is complete.
-    pub(super) fn end_transaction(&mut self, timestamp_s: u32) {
+    pub(super) fn end_transaction(&mut self, timestamp_s: u32) -> Result<()> {
         let place = self.place_at(timestamp_s);
         self.transaction.end(place, &mut self.batch);
         self.open.transactions += 1;
+        self.trail.end(&self.tracker, self.next_version)?;
+        if self.trail.is_full() {
+            self.record_history();
+        }
+        Ok(())
+    }
+
+    /// Appends the history of the transactions that are complete.
+    pub(super) fn record_history(&mut self) {
+        self.trail.flush(now_ns() / 1_000_000, &mut self.batch);
     }
 
     /// Where the reader stands.

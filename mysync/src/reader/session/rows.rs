@@ -6,6 +6,7 @@ use crate::decode::{Event, RowsEvent, TableMap, TableMapEvent};
 use crate::encode::{EventPlace, TableEncoder, refuse};
 use crate::error::{Error, Result};
 use crate::queue::Publisher;
+use crate::reader::digest::TableSeed;
 use crate::reader::watch::Watch;
 use crate::stop_point::{self, StopPoint};
 use tokio::time::Instant;
@@ -13,6 +14,8 @@ use tokio::time::Instant;
 /// A table that a Table_map introduced; without an encoder if it is not followed.
 pub(super) struct Table {
     map: TableMap,
+    /// Stands for it in the running hash.
+    seed: TableSeed,
     encoder: Option<TableEncoder>,
     watch: Watch,
 }
@@ -44,14 +47,23 @@ impl Progress {
             None
         };
         let watch = Watch::new(&mut map, encoder.is_some(), context.options);
-        self.tables.insert(event.table_id, Table { map, encoder, watch });
+        let seed = TableSeed::new(&map.database, &map.table);
+        let table = Table {
+            map,
+            seed,
+            encoder,
+            watch,
+        };
+        self.tables.insert(event.table_id, table);
         Ok(())
     }
 
+    /// Rows that were held back are counted by the digest already.
     pub(super) async fn encode<P: Publisher>(
         &mut self,
         event: &Event<'_>,
         rows: &RowsEvent<'_>,
+        are_new: bool,
         publisher: &mut P,
     ) -> Result<()> {
         let here = self.place_at(event.header.timestamp_seconds);
@@ -64,7 +76,7 @@ impl Progress {
         };
         let changes_before = self.open.changes;
         let Some(encoder) = &mut table.encoder else {
-            table.watch.rows(rows, &table.map, 0);
+            self.trail.sight(table.watch.rows(rows, &table.map, 0));
             return Ok(());
         };
         let (file, file_number, offset) = self.tracker.place();
@@ -87,13 +99,11 @@ impl Progress {
         self.lag_ms = place.read_ns / 1_000_000 - i64::from(place.timestamp_s) * 1_000;
         encoder.frame(&place, &mut self.frame);
         for change in rows.rows(&table.map).map_err(refuse)? {
-            encoder.encode(
-                &change.map_err(refuse)?,
-                self.row,
-                &mut self.frame,
-                self.next_version,
-                &mut self.batch,
-            )?;
+            let change = change.map_err(refuse)?;
+            if are_new {
+                self.trail.digest.row(table.seed, rows.kind, &change);
+            }
+            encoder.encode(&change, self.row, &mut self.frame, self.next_version, &mut self.batch)?;
             self.row = self.row.checked_add(1).ok_or_else(too_many_rows)?;
             self.next_version = self.next_version.next()?;
             self.open.changes += 1;
@@ -106,7 +116,9 @@ impl Progress {
         let (orders, is_statement_end) = (self.frame.orders(), rows.is_statement_end);
         self.transaction.note(database, table_name, orders, is_statement_end);
         self.open_since.get_or_insert_with(Instant::now);
-        table.watch.rows(rows, &table.map, self.open.changes - changes_before);
+        let changes = self.open.changes - changes_before;
+        self.trail.count(changes);
+        table.watch.rows(rows, &table.map, changes);
         Ok(())
     }
 }

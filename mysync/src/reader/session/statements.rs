@@ -291,6 +291,7 @@ impl<S: Source, Q: Queue> Session<'_, S, Q> {
             self.source.start(&position).await?;
             self.progress.tracker = Tracker::new(position)?;
             self.progress.format = Format::default();
+            self.progress.trail.abandon();
             if !ddl.ends_transaction {
                 // It stands within a transaction, CREATE TABLE … SELECT, and comes again.
                 return Ok(());

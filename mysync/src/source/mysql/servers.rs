@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a server may take to say what it is.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What SHOW SLAVE STATUS is called from this version on.
 const REPLICA_SINCE: (u16, u16, u16) = (8, 0, 22);

@@ -1,27 +1,31 @@
 //! The server's settings that the reader depends on.
 
+use super::endpoint::Endpoint;
+use super::servers::ANSWER_TIMEOUT;
 use super::{MySqlSource, cascades};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::source::Facts;
 use crate::source::preflight::Check;
+use futures::future::join_all;
 use mysql_async::{Conn, Row};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Binlogs that are purged sooner than this leave no time to mend a stopped reader, seconds.
 const RETENTION_SECONDS_MIN: u64 = 86_400;
 
-pub(super) async fn variables(source: &MySqlSource, connection: &mut Conn) -> Result<BTreeMap<String, String>> {
+pub(super) async fn variables(endpoint: &Endpoint, connection: &mut Conn) -> Result<BTreeMap<String, String>> {
     let statement = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'server_id', 'gtid_mode', 'log_bin', \
                      'binlog_format', 'binlog_row_image', 'binlog_row_metadata', 'binlog_row_value_options', \
-                     'binlog_expire_logs_seconds', 'lower_case_table_names', \
-                     'innodb_native_foreign_keys')";
-    let rows = source.rows(connection, statement).await?;
+                     'binlog_expire_logs_seconds', 'lower_case_table_names', 'innodb_native_foreign_keys', \
+                     'log_replica_updates', 'log_slave_updates', 'replica_parallel_workers', 'slave_parallel_workers', \
+                     'replica_preserve_commit_order', 'slave_preserve_commit_order')";
+    let rows = endpoint.rows(connection, statement).await?;
     let pair = |row: &Row| Some((row.get::<String, usize>(0)?, row.get::<String, usize>(1)?));
     Ok(rows.iter().filter_map(pair).collect())
 }
 
 pub(super) async fn checks(source: &MySqlSource, connection: &mut Conn) -> Result<Vec<Check>> {
-    let variables = variables(source, connection).await?;
+    let variables = variables(&source.endpoint, connection).await?;
     let actual = |name: &str| {
         variables
             .get(name)
@@ -83,6 +87,11 @@ pub(super) async fn checks(source: &MySqlSource, connection: &mut Conn) -> Resul
         },
         privileges(source, connection).await?,
     ];
+    checks.extend(replication(
+        &variables,
+        source.address(),
+        source.servers.endpoints.len(),
+    ));
     checks.extend(name_case(
         source,
         variables.get("lower_case_table_names").map(String::as_str),
@@ -93,7 +102,7 @@ pub(super) async fn checks(source: &MySqlSource, connection: &mut Conn) -> Resul
 }
 
 pub(super) async fn facts(source: &MySqlSource, connection: &mut Conn) -> Result<Facts> {
-    Ok(facts_of(&variables(source, connection).await?))
+    Ok(facts_of(&variables(&source.endpoint, connection).await?))
 }
 
 fn facts_of(variables: &BTreeMap<String, String>) -> Facts {
@@ -111,6 +120,62 @@ fn facts_of(variables: &BTreeMap<String, String>) -> Facts {
         // InnoDB, which does not.
         logs_cascades: is("innodb_native_foreign_keys", "OFF"),
     }
+}
+
+/// The servers that may be followed later, as far as they answer.
+pub(super) async fn other_checks(source: &MySqlSource) -> Vec<Check> {
+    let endpoints = &source.servers.endpoints;
+    let others = endpoints.iter().filter(|other| other.address != source.address());
+    let asked = others.map(|other| async {
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, async {
+            let mut connection = other.connect().await?;
+            let variables = variables(other, &mut connection).await?;
+            connection.disconnect().await.ok();
+            Ok::<_, Error>(variables)
+        });
+        match answer.await {
+            Ok(Ok(variables)) => replication(&variables, &other.address, endpoints.len()),
+            _ => {
+                tracing::warn!(
+                    address = other.address,
+                    "a server of source.servers does not answer, so its settings are not checked"
+                );
+                Vec::new()
+            }
+        }
+    });
+    join_all(asked).await.concat()
+}
+
+/// What a server must have that is followed after another one.
+fn replication(variables: &BTreeMap<String, String>, address: &str, servers: usize) -> Vec<Check> {
+    // Old servers have the second name, some have both.
+    let value = |names: [&str; 2]| names.iter().find_map(|name| variables.get(*name)).map(String::as_str);
+    let logs = value(["log_replica_updates", "log_slave_updates"]);
+    let workers = value(["replica_parallel_workers", "slave_parallel_workers"]);
+    let in_order = value(["replica_preserve_commit_order", "slave_preserve_commit_order"]);
+    let is_parallel = workers.and_then(|workers| workers.parse::<u32>().ok()).unwrap_or(0) > 1;
+    let has_gtid = variables.get("gtid_mode").is_some_and(|mode| mode == "ON");
+    let of = |value: Option<&str>| format!("{} on {address}", value.unwrap_or("(no such variable)"));
+    vec![
+        Check {
+            name: "log_replica_updates",
+            expected: "ON where several servers are in source.servers",
+            actual: of(logs),
+            holds: servers < 2 || logs == Some("ON"),
+            fix: "start mysqld with --log-replica-updates (--log-slave-updates before 8.0.26): changes that came from the server before \
+                  it are not in its binlog",
+            waivable: true,
+        },
+        Check {
+            name: "replica_preserve_commit_order",
+            expected: "ON, or no parallel workers: without GTID a place is found on another server by the order of changes",
+            actual: of(in_order),
+            holds: has_gtid || !is_parallel || in_order == Some("ON"),
+            fix: "SET PERSIST replica_preserve_commit_order = ON, or on 5.6 SET GLOBAL slave_parallel_workers = 0; or gtid_mode = ON",
+            waivable: true,
+        },
+    ]
 }
 
 /// A server that keeps names in lower case has none that a pattern with a capital letter could match.
@@ -186,4 +251,40 @@ async fn keyless_tables(source: &MySqlSource, connection: &mut Conn) -> Result<O
         fix: "add a primary key, name NOT NULL columns in [source.keys], or leave the table out of source.tables",
         waivable: false,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_that_take_turns_log_what_they_apply_and_commit_in_order() {
+        let failed = |variables: &[(&str, &str)], servers| {
+            let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            let checks = replication(&variables.iter().map(pair).collect(), "db:3306", servers);
+            let failed = checks.iter().filter(|check| !check.holds);
+            failed.map(|check| check.name).collect::<Vec<_>>()
+        };
+        let (logs, order) = ("log_replica_updates", "replica_preserve_commit_order");
+        // 5.6 as it comes, alone and among several.
+        let old = [
+            ("log_slave_updates", "OFF"),
+            ("slave_parallel_workers", "0"),
+            ("gtid_mode", "OFF"),
+        ];
+        assert!(failed(&old, 1).is_empty());
+        assert_eq!(failed(&old, 2), [logs]);
+        let workers = |in_order, gtid| {
+            [
+                (logs, "ON"),
+                ("replica_parallel_workers", "4"),
+                (order, in_order),
+                ("gtid_mode", gtid),
+            ]
+        };
+        assert!(failed(&workers("ON", "OFF"), 2).is_empty());
+        assert!(failed(&workers("OFF", "ON"), 2).is_empty());
+        assert_eq!(failed(&workers("OFF", "OFF"), 2), [order]);
+        assert_eq!(failed(&workers("OFF", "OFF"), 1), [order]);
+    }
 }

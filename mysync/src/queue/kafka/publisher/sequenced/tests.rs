@@ -96,6 +96,7 @@ impl Bench {
             next_version: Version::FIRST,
             prepared: Vec::new(),
             numbering: 0,
+            trail: None,
         };
         self.commands
             .blocking_send(Command::Commit(Box::new(checkpoint)))
