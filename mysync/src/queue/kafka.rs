@@ -5,13 +5,15 @@
 //! and waits until its transactions have been committed or aborted on all partitions; only then is the last committed
 //! checkpoint looked up, so it cannot change under the new reader. Records and checkpoint are written in one transaction. If
 //! anything fails in between, the publisher is dropped and a new one opened: whatever the outcome of the open transaction
-//! was, the checkpoint found then tells. What sequenced delivery does otherwise, [`publisher`] says.
+//! was, the checkpoint found then tells. What sequenced delivery does otherwise, [`publisher`] says; which of two readers of
+//! one name goes on, [`lead`].
 //!
 //! # Topics
 //! A table's topic is created here, with settings that lose nothing; one that exists with other settings is refused.
 
 mod checkpoints;
 mod connection;
+mod lead;
 mod publisher;
 mod scan;
 mod subscriber;
@@ -27,6 +29,7 @@ use crate::error::{Error, Result};
 use crate::metrics::Condition;
 use crate::source::preflight::Check;
 use crate::stop_point::{self, StopPoint};
+use lead::Lead;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use std::sync::Arc;
@@ -41,6 +44,8 @@ pub struct KafkaQueue {
     config: Config,
     /// Is told of unsafe settings that are let pass.
     condition: Arc<Condition>,
+    /// The place of this reader among those of its name.
+    lead: Arc<Lead>,
 }
 
 impl KafkaQueue {
@@ -50,6 +55,7 @@ impl KafkaQueue {
         Self {
             config: config.clone(),
             condition: Arc::default(),
+            lead: Arc::new(Lead::new()),
         }
     }
 
@@ -171,13 +177,15 @@ impl Queue for KafkaQueue {
 impl KafkaQueue {
     async fn open_publisher(&self) -> Result<(KafkaPublisher, Option<Checkpoint>)> {
         topics::create(self, Topic::Compacted("checkpoint")).await?;
+        self.lead.require(self).await?;
         let publisher = KafkaPublisher::open(self).await?;
         stop_point::reach(StopPoint::Fenced);
-        let checkpoint = checkpoints::last(self).await?;
-        if checkpoint.is_none() {
+        let last = checkpoints::last(self).await?;
+        self.lead.opened(self, last.as_ref())?;
+        if last.is_none() {
             topics::require_unused_prefix(self).await?;
         }
-        Ok((publisher, checkpoint))
+        Ok((publisher, last.map(|found| found.checkpoint)))
     }
 }
 

@@ -9,6 +9,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers};
 use rdkafka::{Message, Offset, TopicPartitionList};
 use std::time::{Duration, Instant};
 
@@ -18,14 +19,25 @@ const FIRST_WINDOW: i64 = 64;
 /// How long reading one window may take.
 const WINDOW_TIMEOUT: Duration = Duration::from_secs(60);
 
-pub(super) async fn last(queue: &KafkaQueue) -> Result<Option<Checkpoint>> {
+/// The header with the process that wrote a checkpoint.
+pub(super) const WRITTEN_BY_HEADER: &str = "mysync.reader";
+
+/// A checkpoint as it stands in the topic.
+pub(super) struct Found {
+    pub(super) checkpoint: Checkpoint,
+    pub(super) offset: i64,
+    /// The process; older versions did not say it.
+    pub(super) written_by: Option<String>,
+}
+
+pub(super) async fn last(queue: &KafkaQueue) -> Result<Option<Found>> {
     let queue = queue.clone();
     tokio::task::spawn_blocking(move || search(&queue))
         .await
         .map_err(Error::transient_join)?
 }
 
-fn search(queue: &KafkaQueue) -> Result<Option<Checkpoint>> {
+fn search(queue: &KafkaQueue) -> Result<Option<Found>> {
     let topic = queue.internal_topic("checkpoint");
     let consumer: BaseConsumer<Quiet> = queue
         .client_config()
@@ -47,7 +59,7 @@ fn search(queue: &KafkaQueue) -> Result<Option<Checkpoint>> {
     loop {
         let from = low.max(high - window);
         if let Some(found) = read(queue, &consumer, &topic, from)? {
-            return Checkpoint::decode(&found).map(Some);
+            return Ok(Some(found));
         }
         if from == low {
             return Ok(None);
@@ -57,7 +69,7 @@ fn search(queue: &KafkaQueue) -> Result<Option<Checkpoint>> {
 }
 
 /// The last record of this reader's name between `from` and the end.
-fn read(queue: &KafkaQueue, consumer: &BaseConsumer<Quiet>, topic: &str, from: i64) -> Result<Option<Vec<u8>>> {
+fn read(queue: &KafkaQueue, consumer: &BaseConsumer<Quiet>, topic: &str, from: i64) -> Result<Option<Found>> {
     let what = || format!("cannot read topic {topic}");
     let mut assignment = TopicPartitionList::new();
     assignment
@@ -69,10 +81,23 @@ fn read(queue: &KafkaQueue, consumer: &BaseConsumer<Quiet>, topic: &str, from: i
     while Instant::now() < deadline {
         match consumer.poll(Duration::from_millis(500)) {
             Some(Ok(message)) if message.key() == Some(queue.config.reader.name.as_bytes()) => {
-                found = message.payload().map(<[u8]>::to_vec);
+                found = message
+                    .payload()
+                    .map(<[u8]>::to_vec)
+                    .map(|value| (value, message.offset(), written_by(&message)));
             }
             Some(Ok(_)) | None => {}
-            Some(Err(KafkaError::PartitionEOF(_))) => return Ok(found),
+            Some(Err(KafkaError::PartitionEOF(_))) => {
+                let Some((value, offset, written_by)) = found else {
+                    return Ok(None);
+                };
+                let checkpoint = Checkpoint::decode(&value)?;
+                return Ok(Some(Found {
+                    checkpoint,
+                    offset,
+                    written_by,
+                }));
+            }
             Some(Err(error)) => return Err(sort(&error, what())),
         }
     }
@@ -80,4 +105,10 @@ fn read(queue: &KafkaQueue, consumer: &BaseConsumer<Quiet>, topic: &str, from: i
         "reading topic {topic} took more than {} s",
         WINDOW_TIMEOUT.as_secs()
     )))
+}
+
+fn written_by(message: &BorrowedMessage<'_>) -> Option<String> {
+    let headers = message.headers()?;
+    let header = headers.iter().find(|header| header.key == WRITTEN_BY_HEADER)?;
+    Some(String::from_utf8_lossy(header.value?).into_owned())
 }

@@ -46,6 +46,16 @@ impl Endpoint {
             1236 if server.message.contains("max_allowed_packet") => Error::definite(what).detail(server).hint(
                 "an event is larger than the server's max_allowed_packet: SET GLOBAL max_allowed_packet = 1073741824",
             ),
+            1236 if server.message.contains("server_uuid/server_id") => Error::definite(format!(
+                "another client reads the binlog with the same server id, {}: {}",
+                self.config.server_id,
+                self.address
+            ))
+            .detail(server)
+            .hint(
+                "the server serves the one that came last: if that is a reader of the same name, stop what starts the other; else give \
+                 this one a source.server_id that nobody else has",
+            ),
             1236 => Error::definite(what).detail(server).hint(
                 "the binlog does not have this position any more (purged or reset): load the tables anew under a new \
                  kafka.prefix and reader.name",

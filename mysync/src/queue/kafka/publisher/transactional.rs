@@ -9,18 +9,26 @@
 //!   transactions at lower offsets of its partition are decided;
 //! - if one fails, none after it has begun. The next reader takes over every id before it looks for the checkpoint, and what
 //!   is committed then ends with a checkpoint.
+//!
+//! Two readers that open at the same time must not share the lanes out among them. So the first lane is opened before the
+//! others, and the first transaction is in it: who loses that lane before all the others are open commits nothing at all,
+//! and who loses it later loses the others too, before the winner looks for the checkpoint.
 
 use super::record::{bytes_of, message};
 use super::{BATCH_KEPT_BYTES_MAX, Command, Quiet, STALLED_MAX, producer_config};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
+use crate::queue::kafka::checkpoints::WRITTEN_BY_HEADER;
 use crate::queue::kafka::topics::Declared;
 use crate::queue::kafka::{ANSWER_TIMEOUT, KafkaQueue, sort};
 use crate::queue::{Batch, Record};
 use crate::stop_point::{self, StopPoint};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -71,15 +79,20 @@ pub(super) struct Transactions {
     topics: Vec<Declared>,
     checkpoint_topic: String,
     reader_name: String,
+    /// Stands in every checkpoint ([`crate::queue::kafka::lead`]).
+    process: String,
+    fenced: Arc<AtomicBool>,
     transaction_open: bool,
 }
 
 impl Transactions {
     /// Fences every older publisher of the same name and waits until its transactions have ended.
     pub(super) fn open(queue: &KafkaQueue) -> Result<Self> {
+        let fenced = queue.lead.opening();
+        let mut lanes = vec![open_lane(queue, 0)?];
         // Side by side: each waits for brokers.
-        let lanes = std::thread::scope(|scope| {
-            let opening: Vec<_> = (0..LANES)
+        let others: Vec<_> = std::thread::scope(|scope| {
+            let opening: Vec<_> = (1..LANES)
                 .map(|lane| scope.spawn(move || open_lane(queue, lane)))
                 .collect();
             let opened = opening.into_iter().map(|opening| {
@@ -89,6 +102,7 @@ impl Transactions {
             });
             opened.collect::<Result<_>>()
         })?;
+        lanes.extend(others);
         Ok(Self {
             lanes,
             turn: 0,
@@ -96,6 +110,8 @@ impl Transactions {
             topics: Vec::new(),
             checkpoint_topic: queue.internal_topic("checkpoint"),
             reader_name: queue.config.reader.name.clone(),
+            process: queue.lead.process().to_owned(),
+            fenced,
             transaction_open: false,
         })
     }
@@ -134,9 +150,23 @@ impl Transactions {
                 }),
             };
             if let Err(error) = done {
-                outcome.blocking_send(Err(error)).ok();
+                outcome.blocking_send(Err(self.explain(error))).ok();
                 return;
             }
+        }
+    }
+
+    /// An error that has the fence as its reason says so.
+    fn explain(&self, error: Error) -> Error {
+        let fatal = self.producer().client().fatal_error();
+        match fatal {
+            Some((RDKafkaErrorCode::Fenced, reason)) => {
+                self.fenced.store(true, Ordering::Relaxed);
+                Error::transient("the brokers no longer take this reader's transactions")
+                    .detail(reason)
+                    .hint("was another reader of the same name started?")
+            }
+            _ => error,
         }
     }
 
@@ -248,11 +278,15 @@ impl Transactions {
         let begun = Instant::now();
         self.begin()?;
         let value = checkpoint.encode();
-        let bytes = self.reader_name.len() + value.len();
+        let bytes = self.reader_name.len() + value.len() + self.process.len();
         self.make_room(bytes)?;
         let message = BaseRecord::<[u8], [u8]>::to(&self.checkpoint_topic)
             .key(self.reader_name.as_bytes())
-            .payload(&value);
+            .payload(&value)
+            .headers(OwnedHeaders::new().insert(Header {
+                key: WRITTEN_BY_HEADER,
+                value: Some(&self.process),
+            }));
         self.enqueue(message, bytes)?;
         self.flush()?;
         let flushed = begun.elapsed();
