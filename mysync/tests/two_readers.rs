@@ -20,6 +20,7 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, Producer};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -39,12 +40,13 @@ impl Reader {
     fn with(config: &Config, until_caught_up: bool) -> Self {
         let (stop, stopped) = stop::channel();
         let config = config.clone();
-        let running = tokio::spawn(async move {
+        let running = tokio::task::spawn_blocking(move || {
             let options = Options::new(&config, until_caught_up);
             let filter = TableFilter::new(&config);
             let mut source = MySqlSource::new(&config);
             let queue = KafkaQueue::new(&config);
-            reader::run(&mut source, &queue, &filter, &config.source.keys, &options, stopped).await
+            let run = reader::run(&mut source, &queue, &filter, &config.source.keys, &options, stopped);
+            Handle::current().block_on(run)
         });
         Self { stop, running }
     }

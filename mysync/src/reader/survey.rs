@@ -2,7 +2,7 @@
 
 use super::tracker::{Meaning, Target, Tracker};
 use crate::checkpoint::Position;
-use crate::decode::{Event, Format};
+use crate::decode::{Body, Event, Format, Payload};
 use crate::encode::refuse;
 use crate::error::Result;
 use crate::schema::{Statement, Survey, SurveyDraft, TableName};
@@ -58,21 +58,46 @@ impl Ahead {
         while !self.tracker.has_reached(end) {
             let bytes = source.next().await?;
             let event = Event::parse(bytes, &mut self.format).map_err(|error| self.tracker.locate(refuse(error)))?;
-            let taken = self.tracker.take(&event);
-            let Meaning::Ddl(ddl) = taken.map_err(|error| self.tracker.locate(error))? else {
-                continue;
+            let taken = match &event.body {
+                Body::TransactionPayload(payload) => self.take_payload(&event, payload),
+                _ => self.take(&event),
             };
-            let at = self.tracker.event_end();
-            match ddl.statement {
-                Statement::Ddl(changes) if self.lower_case_names => {
-                    let changes: Vec<_> = changes.into_iter().map(|change| change.in_lower_case()).collect();
-                    self.draft.note(&changes, at);
-                }
-                Statement::Ddl(changes) => self.draft.note(&changes, at),
-                Statement::Unknown => self.draft.note_unknown(at),
-                _ => {}
-            }
+            taken.map_err(|error| self.tracker.locate(error))?;
         }
         Ok(())
+    }
+
+    fn take_payload(&mut self, event: &Event<'_>, payload: &Payload<'_>) -> Result<()> {
+        self.tracker.take(event)?;
+        let mut events = payload.events().map_err(refuse)?;
+        while let Some(mut event) = events.next_event().map_err(refuse)? {
+            // Whatever stands there, it is no place in the file.
+            event.header.next_position = 0;
+            self.take(&event)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, event: &Event<'_>) -> Result<()> {
+        match self.tracker.take(event)? {
+            Meaning::Ddl(ddl) => self.note(ddl.statement),
+            // Its rows are for the reader that comes here later.
+            Meaning::XaDecided(_) => self.tracker.decided(),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, statement: Statement) {
+        let at = self.tracker.event_end();
+        match statement {
+            Statement::Ddl(changes) if self.lower_case_names => {
+                let changes: Vec<_> = changes.into_iter().map(|change| change.in_lower_case()).collect();
+                self.draft.note(&changes, at);
+            }
+            Statement::Ddl(changes) => self.draft.note(&changes, at),
+            Statement::Unknown => self.draft.note_unknown(at),
+            _ => {}
+        }
     }
 }

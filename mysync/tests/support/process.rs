@@ -64,6 +64,12 @@ impl Process {
         self.ended()
     }
 
+    /// SIGKILL; it must not have ended by itself.
+    pub fn kill(mut self) {
+        let ended = self.child.try_wait().unwrap();
+        assert!(ended.is_none(), "the process ended by itself: {ended:?}");
+    }
+
     /// Waits until it has ended by itself; gives the exit code.
     pub fn ended(&mut self) -> i32 {
         wait_until("the process has ended", || self.child.try_wait().unwrap())
