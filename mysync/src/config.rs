@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The MySQL server that is followed.
+    /// The MySQL servers, of which one is followed.
     pub source: Source,
     /// The queue between reader and writers.
     pub kafka: Kafka,
@@ -53,7 +53,7 @@ pub struct Config {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// `host:port` of each server; the first is followed.
+    /// `host:port` of each server; of several, the primary is followed ([`crate::source::topology`]).
     pub servers: Vec<String>,
     /// The MySQL account.
     pub user: String,

@@ -186,19 +186,30 @@ pub async fn run<S: Source, Q: Queue>(
     let mut summary = Summary::default();
     let begun = Instant::now();
     let mut backoff = BACKOFF_FIRST;
+    let mut told = String::new();
     loop {
-        let changes_before = summary.changes;
-        let ended = match Session::open(source, queue, filter, keys, options, &mut summary, stop.clone()).await {
+        let (changes_before, tried_at) = (summary.changes, Instant::now());
+        let opened = tokio::select! {
+            opened = Session::open(source, queue, filter, keys, options, &mut summary, stop.clone()) => opened,
+            () = stop.stopped() => break,
+        };
+        let ended = match opened {
             Ok(mut session) => session.run().await,
             Err(error) => Err(error),
         };
         match ended {
             Ok(()) => break,
             Err(error) if error.is_transient() => {
-                if summary.changes > changes_before {
+                if summary.changes > changes_before || tried_at.elapsed() > BACKOFF_LAST {
+                    // It worked for a while, or has waited long enough itself.
                     backoff = BACKOFF_FIRST;
                 }
-                tracing::warn!(retry_in_ms = backoff.as_millis() as u64, "{}", error.one_line());
+                let (retry_in_ms, text) = (backoff.as_millis() as u64, error.one_line());
+                match told == text && summary.changes == changes_before {
+                    true => tracing::debug!(retry_in_ms, "{text}"),
+                    false => tracing::warn!(retry_in_ms, "{text}"),
+                }
+                told = text;
                 summary.resumptions += 1;
                 options.metrics.resumed(&error);
             }

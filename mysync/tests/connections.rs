@@ -12,7 +12,7 @@ use mysync::error::{Error, Kind};
 use mysync::metrics::{Exposed, ReaderMetrics};
 use mysync::queue::Queue;
 use mysync::queue::kafka::KafkaQueue;
-use mysync::source::mysql::{MySqlSource, heartbeat};
+use mysync::source::mysql::MySqlSource;
 use mysync::source::{Source, preflight};
 use process::{Process, free_address, get, mysync, wait_until};
 use std::sync::Arc;
@@ -329,8 +329,14 @@ async fn mysql_refusals(world: &World) {
     )]);
     let error = mysql(&bare).await.unwrap_err();
     require(&error, Kind::Definite, &["privileges", "GRANT REPLICATION SLAVE"]);
+    world
+        .sql("GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO 'bare'@'%'")
+        .await;
     let metrics = Arc::new(ReaderMetrics::default());
-    let beating = tokio::spawn(heartbeat::run(bare, Arc::clone(&metrics)));
+    let mut source = MySqlSource::new(&bare).with_heartbeat(&bare, &metrics);
+    source.choose(None).await.unwrap();
+    let newest = source.newest().await.unwrap();
+    source.start(&newest).await.unwrap();
     let deadline = tokio::time::Instant::now() + DEADLINE;
     let told = loop {
         let status = metrics.status();
@@ -340,7 +346,6 @@ async fn mysql_refusals(world: &World) {
         assert!(tokio::time::Instant::now() < deadline, "no refusal in {DEADLINE:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     };
-    beating.abort();
     assert!(told.0.contains("GRANT ALL ON __db_mysync.*"), "{told:?}");
     assert!((told.1 + 1.0).abs() < f64::EPSILON, "{told:?}");
 }

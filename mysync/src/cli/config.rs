@@ -8,6 +8,7 @@ use mysync::queue::kafka::KafkaQueue;
 use mysync::source::Source;
 use mysync::source::mysql::MySqlSource;
 use mysync::source::preflight::{self, Check};
+use mysync::source::topology;
 use mysync::target::Target;
 use mysync::target::redis::RedisTarget;
 use std::path::PathBuf;
@@ -40,10 +41,15 @@ pub(super) async fn run(action: Action) -> Result<ExitCode> {
 
 async fn check(config: &Config, name: &str) -> Result<ExitCode> {
     let at = |key: &'static str| move |error: Error| unreachable_at(error, name, key);
-    let mut checks = MySqlSource::new(config)
-        .preflight()
-        .await
-        .map_err(at("source.servers"))?;
+    let mut source = MySqlSource::new(config);
+    if config.source.servers.len() > 1 {
+        for seen in source.look().await {
+            let text = topology::describe(std::slice::from_ref(&seen), None);
+            seen.answer.map_err(at("source.servers"))?;
+            say(format!("ok    MySQL {text}"));
+        }
+    }
+    let mut checks = source.preflight().await.map_err(at("source.servers"))?;
     print("MySQL", &checks);
     let kafka = KafkaQueue::new(config).preflight().await.map_err(at("kafka.brokers"))?;
     print("Kafka", &kafka);

@@ -4,18 +4,20 @@ use super::{Run, say_figures, stop_on_signal};
 use mysync::error::Result;
 use mysync::queue::kafka::KafkaQueue;
 use mysync::reader::{self, Options, Summary};
-use mysync::source::mysql::{MySqlSource, heartbeat};
+use mysync::source::mysql::MySqlSource;
 use mysync::source::{Source, preflight};
 use mysync::tables::TableFilter;
 use mysync::{config, metrics};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 pub(super) async fn run(arguments: Run) -> Result<ExitCode> {
     let config = config::load(&arguments.config)?;
     let mut stop = stop_on_signal();
-    let mut source = MySqlSource::new(&config);
     let options = Options::new(&config, arguments.until_caught_up);
+    let mut source = MySqlSource::new(&config);
+    if !arguments.until_caught_up {
+        source = source.with_heartbeat(&config, &options.metrics);
+    }
     let queue = KafkaQueue::new(&config).with_condition(&options.metrics.condition);
     options.metrics.set_server(source.address());
     // Before anything that may have to wait, so that /health says what is waited for.
@@ -33,9 +35,6 @@ pub(super) async fn run(arguments: Run) -> Result<ExitCode> {
     };
     preflight::require(&checks, config.reader.allow_unsafe)?;
     options.metrics.condition.allow_unsafe(preflight::failed(&checks));
-    if !arguments.until_caught_up {
-        tokio::spawn(heartbeat::run(config.clone(), Arc::clone(&options.metrics)));
-    }
     let filter = TableFilter::new(&config);
     let summary = reader::run(&mut source, &queue, &filter, &config.source.keys, &options, stop).await?;
     say_figures(&summary, arguments.json);

@@ -4,7 +4,7 @@
 pub const TEMPLATE: &str = r#"# MySync: one file for reader, writer and checker. `mysync config check` says what is wrong with it.
 
 [source]
-servers = ["127.0.0.1:3306"]       # MySQL servers, host:port; the first is followed
+servers = ["127.0.0.1:3306"]       # MySQL servers, host:port; one alone is followed whatever it is, of several the primary
 user = "mysync"                    # needs REPLICATION SLAVE, REPLICATION CLIENT, SELECT, and ALL on __db_mysync.*
 password_env = "MYSYNC_MYSQL_PASSWORD"   # or password_file = "path", or password = "..."
 server_id = 4271                   # unique among the servers and replicas of this MySQL topology

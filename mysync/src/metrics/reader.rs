@@ -40,6 +40,8 @@ pub struct ReaderMetrics {
     in_flight: Gauge,
     commit_seconds: Histogram,
     resumptions: Counter,
+    switches: Counter,
+    stray_servers: Gauge,
     lag_seconds: Gauge<f64, AtomicU64>,
     position_file: Gauge<u64, AtomicU64>,
     position_offset: Gauge<u64, AtomicU64>,
@@ -56,6 +58,7 @@ struct TableLabels {
 #[derive(Debug)]
 struct State {
     server: String,
+    others: Vec<String>,
     lag: Lag,
     tables: BTreeSet<(String, String)>,
     /// The position that a commit on its way leads to, and since when.
@@ -102,11 +105,14 @@ impl Default for ReaderMetrics {
             in_flight: Gauge::default(),
             commit_seconds: Histogram::new(SECONDS_BUCKETS),
             resumptions: Counter::default(),
+            switches: Counter::default(),
+            stray_servers: Gauge::default(),
             lag_seconds: Gauge::default(),
             position_file: Gauge::default(),
             position_offset: Gauge::default(),
             state: Mutex::new(State {
                 server: String::new(),
+                others: Vec::new(),
                 lag: Lag::default(),
                 tables: BTreeSet::new(),
                 commit: None,
@@ -158,6 +164,16 @@ impl ReaderMetrics {
             self.resumptions.clone(),
         );
         registry.register(
+            "switches",
+            "Times that the reader went on from its checkpoint on another MySQL server",
+            self.switches.clone(),
+        );
+        registry.register(
+            "stray_servers",
+            "Servers of source.servers that have transactions which the followed one lacks",
+            self.stray_servers.clone(),
+        );
+        registry.register(
             "position_file_number",
             "Number of the binlog file of the last committed checkpoint",
             self.position_file.clone(),
@@ -172,6 +188,12 @@ impl ReaderMetrics {
     /// The MySQL server that is followed, `host:port`.
     pub fn set_server(&self, server: &str) {
         server.clone_into(&mut self.state().server);
+    }
+
+    /// What the other servers are, one line each, and how many of them have transactions of their own.
+    pub fn set_others(&self, others: Vec<String>, strays: usize) {
+        self.stray_servers.set(i64::try_from(strays).unwrap_or(i64::MAX));
+        self.state().others = others;
     }
 
     /// The counters of a table, to be kept while its table map is valid.
@@ -217,8 +239,10 @@ impl ReaderMetrics {
         self.state().lag.refuse(refused);
     }
 
-    /// A stream begins, at the last committed checkpoint: what was read before and not committed will come again.
-    pub fn opened(&self, position: &Position) {
+    /// A stream begins, at the last committed checkpoint: what was read before and not committed will come again. `is_switched`
+    /// if the checkpoint was taken on another server.
+    pub fn opened(&self, position: &Position, is_switched: bool) {
+        self.switches.inc_by(u64::from(is_switched));
         self.in_flight.set(0);
         let mut state = self.state();
         state.lag.forget_uncommitted();
@@ -307,11 +331,13 @@ impl Exposed for ReaderMetrics {
             unsafe_settings: self.condition.unsafe_settings(),
             reader: Some(ReaderStatus {
                 server: state.server.clone(),
+                others: state.others.clone(),
                 position: state.position.clone(),
                 lag_seconds: state.lag.seconds(SystemTime::now()),
                 changes_in_flight: self.in_flight.get(),
                 changes: self.changes.get(),
                 resumptions: self.resumptions.get(),
+                switches: self.switches.get(),
             }),
             writer: None,
         }

@@ -59,6 +59,9 @@ pub struct LastError {
 pub struct ReaderStatus {
     /// The MySQL server, `host:port`.
     pub server: String,
+    /// What the other servers of `source.servers` are, one line each; as far as one is followed.
+    #[serde(default)]
+    pub others: Vec<String>,
     /// The last committed checkpoint; `None` before the first commit.
     pub position: Option<Position>,
     /// Seconds that it is behind; -1 when unknown.
@@ -69,6 +72,9 @@ pub struct ReaderStatus {
     pub changes: u64,
     /// Times that it went back to its checkpoint after an error.
     pub resumptions: u64,
+    /// Times that it went on from its checkpoint on another server.
+    #[serde(default)]
+    pub switches: u64,
 }
 
 /// What only a writer has.
@@ -120,6 +126,10 @@ impl fmt::Display for Status {
             line("changes", &reader.changes)?;
             line("changes in flight", &reader.changes_in_flight)?;
             line("resumptions", &reader.resumptions)?;
+            line("switches", &reader.switches)?;
+            for other in &reader.others {
+                line("other server", other)?;
+            }
         }
         if let Some(writer) = &self.writer {
             line("target", &writer.target)?;
@@ -201,6 +211,7 @@ mod tests {
             unsafe_settings: vec!["kafka.min_insync_replicas: expected 2 or more, found 1".into()],
             reader: Some(ReaderStatus {
                 server: "db:3306".into(),
+                others: vec!["db2:3306: read-only, replicates from 3e11fa47-71ca-11e1-9e33-c80aa9429562".into()],
                 position: Some(Position {
                     server_uuid: "3e11fa47-71ca-11e1-9e33-c80aa9429562".into(),
                     file: "binlog.000007".into(),
@@ -212,6 +223,7 @@ mod tests {
                 changes_in_flight: 3,
                 changes: 1_000,
                 resumptions: 1,
+                switches: 2,
             }),
             writer: None,
         }

@@ -12,12 +12,14 @@
 //! A server that only lags never comes here: [`crate::source::topology`] does not choose it. On another server a new epoch
 //! begins, so that versions keep rising whatever becomes of the old server's last changes.
 
+use super::Options;
 use super::anchor::{Located, locate, prove};
 use crate::checkpoint::{Checkpoint, Position};
+use crate::config::Start;
 use crate::error::{Error, Result};
 use crate::queue::Queue;
 use crate::source::gtid_set::GtidSet;
-use crate::source::{Server, Source};
+use crate::source::{Server, Source, preflight};
 use crate::tables::TableFilter;
 use crate::version::Version;
 
@@ -31,7 +33,9 @@ const FILE_START: u64 = 4;
 pub(super) struct Resumed {
     /// Epoch and position are those on the server that is followed now.
     pub(super) checkpoint: Checkpoint,
-    /// What was published and is not on that server.
+    /// Whether the checkpoint was taken on another server.
+    pub(super) is_switched: bool,
+    /// What was published and is not on this server.
     pub(super) lost: Option<Lost>,
 }
 
@@ -62,25 +66,69 @@ impl Lost {
     }
 }
 
-/// Finds the checkpoint in the history of the server that is followed now.
-/// `reader` is the name in the heartbeat row.
+/// Finds the checkpoint in the history of the server that is followed now; without one, begins where `reader.start` says.
 pub(super) async fn resume<S: Source, Q: Queue>(
     source: &mut S,
     queue: &Q,
     filter: &TableFilter,
-    reader: &str,
     server: &Server,
-    checkpoint: Checkpoint,
+    checkpoint: Option<Checkpoint>,
+    options: &Options,
 ) -> Result<Resumed> {
-    if server.uuid != checkpoint.position.server_uuid {
-        if !server.gtid && checkpoint.position.gtid_set.is_none() {
-            let located = locate(source, queue, filter, reader, &checkpoint).await?;
-            return go_on_located(server, checkpoint, located);
+    match checkpoint {
+        None => begin(source, options).await,
+        Some(checkpoint) if server.uuid == checkpoint.position.server_uuid => {
+            let checkpoint = stay(source, filter, server, checkpoint).await?;
+            Ok(Resumed {
+                checkpoint,
+                is_switched: false,
+                lost: None,
+            })
         }
-        return switch(source, server, checkpoint).await;
+        Some(checkpoint) => {
+            // What holds for one server need not hold for another.
+            let checks = source.preflight().await?;
+            preflight::require(&checks, options.allow_unsafe)?;
+            options.metrics.condition.allow_unsafe(preflight::failed(&checks));
+            if !server.gtid && checkpoint.position.gtid_set.is_none() {
+                let located = locate(source, queue, filter, &options.heartbeat_name, &checkpoint).await?;
+                return go_on_located(server, checkpoint, located);
+            }
+            switch(source, server, checkpoint).await
+        }
     }
+}
+
+async fn begin<S: Source>(source: &mut S, options: &Options) -> Result<Resumed> {
+    let position = match options.start {
+        Start::Oldest => source.oldest().await?,
+        Start::Newest => source.newest().await?,
+    };
+    tracing::warn!(
+        file = position.file,
+        "no checkpoint yet: rows that were written before this file are not in the stream"
+    );
+    Ok(Resumed {
+        checkpoint: Checkpoint {
+            position,
+            next_version: Version::FIRST,
+            prepared: Vec::new(),
+            numbering: options.numbering,
+            trail: None,
+        },
+        is_switched: false,
+        lost: None,
+    })
+}
+
+/// Goes on at the same server.
+async fn stay<S: Source>(
+    source: &mut S,
+    filter: &TableFilter,
+    server: &Server,
+    mut checkpoint: Checkpoint,
+) -> Result<Checkpoint> {
     let held = source.files().await?;
-    let mut checkpoint = checkpoint;
     match (&checkpoint.position.gtid_set, server.gtid) {
         (Some(set), true) => {
             let reached: GtidSet = set.parse()?;
@@ -106,7 +154,7 @@ pub(super) async fn resume<S: Source, Q: Queue>(
         (Some(_), false) => checkpoint.position.gtid_set = None,
         (None, _) => checkpoint.position = prove(source, filter, &checkpoint).await?,
     }
-    Ok(Resumed { checkpoint, lost: None })
+    Ok(checkpoint)
 }
 
 /// Goes on at another server without GTID.
@@ -132,6 +180,7 @@ fn go_on_located(server: &Server, checkpoint: Checkpoint, located: Located) -> R
             next_version: checkpoint.next_version.next_epoch()?,
             ..checkpoint
         },
+        is_switched: true,
         lost: lost_from.map(Lost::From),
     })
 }
@@ -180,6 +229,7 @@ async fn switch<S: Source>(source: &mut S, server: &Server, checkpoint: Checkpoi
             next_version: checkpoint.next_version.next_epoch()?,
             ..checkpoint
         },
+        is_switched: true,
         lost: (!lost.is_empty()).then_some(Lost::Gtids(lost)),
     })
 }

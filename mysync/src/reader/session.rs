@@ -10,18 +10,17 @@ mod statements;
 use super::heartbeat::Heartbeat;
 use super::history;
 use super::prepared::Prepared;
-use super::resume::{Resumed, resume};
+use super::resume::resume;
 use super::tracker::{Ddl, Target, Tracker};
 use super::trail::Trail;
 use super::transaction::Transaction;
 use super::{Options, Summary};
 use crate::checkpoint::Checkpoint;
-use crate::config::Start;
 use crate::decode::Format;
 use crate::encode::Frame;
 use crate::error::Result;
 use crate::queue::{Batch, Publisher, Queue, Topic, TopicId};
-use crate::source::{Source, preflight};
+use crate::source::Source;
 use crate::stop::Stop;
 use crate::stop_point::{self, StopPoint};
 use crate::tables::TableFilter;
@@ -118,39 +117,11 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             .await?;
         options.metrics.set_server(&server.address);
         let history_topic = publisher.declare(Topic::Recent(history::TOPIC)).await?;
-        let mut checkpoint = match checkpoint {
-            Some(checkpoint) => {
-                if server.uuid != checkpoint.position.server_uuid {
-                    // What holds for one server need not hold for another.
-                    let checks = source.preflight().await?;
-                    preflight::require(&checks, options.allow_unsafe)?;
-                    options.metrics.condition.allow_unsafe(preflight::failed(&checks));
-                }
-                let Resumed { checkpoint, lost } =
-                    resume(source, queue, filter, &options.heartbeat_name, &server, checkpoint).await?;
-                if let Some(lost) = lost {
-                    return Err(lost.refuse(&server));
-                }
-                checkpoint
-            }
-            None => {
-                let position = match options.start {
-                    Start::Oldest => source.oldest().await?,
-                    Start::Newest => source.newest().await?,
-                };
-                tracing::warn!(
-                    file = position.file,
-                    "no checkpoint yet: rows that were written before this file are not in the stream"
-                );
-                Checkpoint {
-                    position,
-                    next_version: Version::FIRST,
-                    prepared: Vec::new(),
-                    numbering: options.numbering,
-                    trail: None,
-                }
-            }
-        };
+        let resumed = resume(source, queue, filter, &server, checkpoint, options).await?;
+        if let Some(lost) = resumed.lost {
+            return Err(lost.refuse(&server));
+        }
+        let (mut checkpoint, is_switched) = (resumed.checkpoint, resumed.is_switched);
         checkpoint.go_on(options.numbering)?;
         let trail = Trail::go_on(&checkpoint, filter, history_topic, &options.heartbeat_name);
         let target = if options.until_caught_up {
@@ -175,7 +146,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             true => Some(publisher.declare(Topic::Transactions).await?),
             false => None,
         };
-        options.metrics.opened(&checkpoint.position);
+        options.metrics.opened(&checkpoint.position, is_switched);
         let progress = Progress {
             tracker: Tracker::new(checkpoint.position)?,
             format: Format::default(),

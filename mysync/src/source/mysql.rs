@@ -5,6 +5,7 @@ pub mod heartbeat;
 mod cascades;
 mod endpoint;
 mod errors;
+mod lookout;
 mod packets;
 mod servers;
 mod settings;
@@ -15,18 +16,23 @@ mod wire;
 
 use super::gtid_set::GtidSet;
 use super::preflight::Check;
-use super::topology::{self, Reached};
+use super::topology::{self, Answer, Reached, Seen};
 use super::{Cascade, Facts, Gtids, Server, Source};
 use crate::checkpoint::Position;
 use crate::config::{self, Config};
 use crate::error::{Error, Result};
+use crate::metrics::ReaderMetrics;
 use crate::schema::{TableName, TableSchema};
 use crate::tables::TableFilter;
 use endpoint::Endpoint;
+use heartbeat::Heartbeat;
+use lookout::{Followed, Lookout};
 use mysql_async::{Conn, Row};
 use servers::Servers;
 use std::sync::Arc;
+use std::time::Duration;
 use stream::{EventStream, Pieces};
+use tokio::time::Instant;
 
 /// The servers of `source.servers`, of which one is followed.
 pub struct MySqlSource {
@@ -38,7 +44,18 @@ pub struct MySqlSource {
     endpoint: Endpoint,
     chosen: Option<Server>,
     stream: Option<EventStream>,
+    lookout: Option<Lookout>,
+    metrics: Option<Arc<ReaderMetrics>>,
+    heartbeat: Option<Heartbeat>,
+    /// Why there was no server to follow, as it was told last.
+    told: String,
 }
+
+/// How long a choice may wait for a server to follow; the reader then begins anew.
+const CHOICE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A choice that takes longer is told about: a switch in good order is none.
+const CHOICE_PATIENCE: Duration = Duration::from_secs(1);
 
 impl MySqlSource {
     /// A source that connects when it is used.
@@ -54,13 +71,32 @@ impl MySqlSource {
             servers,
             chosen: None,
             stream: None,
+            lookout: None,
+            metrics: None,
+            heartbeat: None,
+            told: String::new(),
         }
+    }
+
+    /// Tells there how the servers are, and advances the reader's heartbeat row while a server is followed.
+    #[must_use]
+    pub fn with_heartbeat(mut self, config: &Config, metrics: &Arc<ReaderMetrics>) -> Self {
+        self.metrics = Some(Arc::clone(metrics));
+        self.heartbeat = Heartbeat::new(config, metrics);
+        self
     }
 
     /// The followed server, `host:port`.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.endpoint.address
+    }
+
+    /// What the servers of the list are.
+    pub async fn look(&mut self) -> Vec<Seen> {
+        let seen = self.servers.look().await;
+        self.servers.hurry(false);
+        seen
     }
 
     /// Connects for statements to the server that is followed, and to no other that got its name.
@@ -77,6 +113,77 @@ impl MySqlSource {
             }
         }
         Ok(connection)
+    }
+
+    /// The server that will be followed, as far as that can be told without a checkpoint; else any that answers.
+    async fn likely(&mut self) -> Result<Endpoint> {
+        let seen = self.look().await;
+        let answering = || seen.iter().position(|seen| seen.answer.is_ok());
+        let index = match topology::decide(&seen, None) {
+            Ok(index) => index,
+            Err(error) => answering().ok_or(error)?,
+        };
+        Ok(self.servers.endpoints[index].clone())
+    }
+
+    /// Follows a server from now on.
+    fn follow(&mut self, index: usize, answer: Answer, reached: Option<Reached>) -> Server {
+        self.servers.hurry(false);
+        let server = Server {
+            address: self.servers.endpoints[index].address.clone(),
+            uuid: answer.uuid.clone(),
+            gtid: answer.executed.is_some(),
+        };
+        let gtids = reached.and_then(|reached| reached.gtids);
+        let reached = Reached {
+            server_uuid: answer.uuid,
+            gtids: gtids
+                .zip(answer.executed)
+                .map(|(reached, executed)| reached.intersection(&executed)),
+        };
+        let followed = Followed {
+            index,
+            reached,
+            metrics: self.metrics.clone(),
+        };
+        self.lookout = Some(Lookout::begin(self.servers.board(), followed));
+        self.endpoint = self.servers.endpoints[index].clone();
+        self.chosen = Some(server.clone());
+        self.told.clear();
+        server
+    }
+
+    /// Follows nobody.
+    fn leave(&mut self) {
+        self.stream = None;
+        self.lookout = None;
+        if let Some(heartbeat) = &mut self.heartbeat {
+            heartbeat.stop();
+        }
+    }
+
+    /// Advances the heartbeat row on the server that is followed.
+    fn beat(&mut self) {
+        if let (Some(heartbeat), Some(chosen)) = (&mut self.heartbeat, &self.chosen) {
+            let index = self
+                .servers
+                .endpoints
+                .iter()
+                .position(|one| one.address == chosen.address);
+            let board = self.servers.board();
+            heartbeat.beat_on(&self.endpoint, chosen, index.unwrap_or_default(), board);
+        }
+    }
+
+    /// Says why there is no server to follow, once in the log.
+    fn tell(&mut self, error: &Error) {
+        if let Some(metrics) = &self.metrics {
+            metrics.condition.wait(error);
+        }
+        if self.told != error.what {
+            self.told.clone_from(&error.what);
+            tracing::warn!("waiting: {}", error.one_line());
+        }
     }
 
     /// The rows that a statement gives.
@@ -103,15 +210,23 @@ impl MySqlSource {
     }
 
     async fn next_of(&mut self, pieces: Pieces) -> Result<&[u8]> {
-        let outcome = match &mut self.stream {
-            Some(stream) => stream.fill(pieces).await,
-            None => Err(stream::Lost::Closed),
+        let filled = match (&mut self.stream, &mut self.lookout) {
+            (None, _) => Err(stream::Lost::Closed.into_error(&self.endpoint)),
+            (Some(stream), None) => stream
+                .fill(pieces)
+                .await
+                .map_err(|lost| lost.into_error(&self.endpoint)),
+            (Some(stream), Some(lookout)) => tokio::select! {
+                biased;
+                error = lookout.alarm() => Err(error),
+                filled = stream.fill(pieces) => filled.map_err(|lost| lost.into_error(&self.endpoint)),
+            },
         };
-        match outcome {
+        match filled {
             Ok(()) => Ok(self.stream.as_ref().map_or(&[], EventStream::bytes)),
-            Err(lost) => {
-                self.stream = None;
-                Err(lost.into_error(&self.endpoint))
+            Err(error) => {
+                self.leave();
+                Err(error)
             }
         }
     }
@@ -119,6 +234,9 @@ impl MySqlSource {
 
 impl Source for MySqlSource {
     async fn preflight(&mut self) -> Result<Vec<Check>> {
+        if self.chosen.is_none() && self.servers.endpoints.len() > 1 {
+            self.endpoint = self.likely().await?;
+        }
         let mut connection = self.connect().await?;
         let mut checks = settings::checks(self, &mut connection).await?;
         connection.disconnect().await.ok();
@@ -158,19 +276,25 @@ impl Source for MySqlSource {
     }
 
     async fn choose(&mut self, position: Option<&Position>) -> Result<Server> {
-        self.stream = None;
+        self.leave();
         let reached = position.map(Reached::new).transpose()?;
+        let begun = Instant::now();
         let mut seen = self.servers.look().await;
-        let index = topology::decide(&seen, reached.as_ref())?;
-        let answer = seen.swap_remove(index).answer?;
-        let server = Server {
-            address: self.servers.endpoints[index].address.clone(),
-            uuid: answer.uuid,
-            gtid: answer.executed.is_some(),
-        };
-        self.endpoint = self.servers.endpoints[index].clone();
-        self.chosen = Some(server.clone());
-        Ok(server)
+        let mut board = self.servers.board();
+        loop {
+            let error = match topology::decide(&seen, reached.as_ref()) {
+                Ok(index) => return Ok(self.follow(index, seen.swap_remove(index).answer?, reached)),
+                Err(error) => error,
+            };
+            if !error.is_transient() || begun.elapsed() > CHOICE_TIMEOUT {
+                return Err(error);
+            }
+            if begun.elapsed() > CHOICE_PATIENCE {
+                self.tell(&error);
+            }
+            tokio::time::timeout(CHOICE_PATIENCE, board.changed()).await.ok();
+            seen = board.borrow_and_update().seen();
+        }
     }
 
     async fn gtids(&mut self) -> Result<Gtids> {
@@ -237,6 +361,7 @@ impl Source for MySqlSource {
         stream::require_owner(&self.endpoint, &uuid, position)?;
         connection.disconnect().await.ok();
         self.stream = Some(EventStream::open(&self.endpoint, gtid, position).await?);
+        self.beat();
         Ok(())
     }
 

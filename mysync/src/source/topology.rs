@@ -117,6 +117,74 @@ pub fn decide(seen: &[Seen], reached: Option<&Reached>) -> Result<usize> {
     }
 }
 
+/// Why the server that is followed must be left; `reached.server_uuid` is its own. A server that does not answer is none of
+/// the reasons: the stream has a deadline of its own.
+#[must_use]
+pub fn leave(seen: &[Seen], followed: usize, reached: &Reached) -> Option<Error> {
+    let one = seen.get(followed)?;
+    let address = &one.address;
+    let error = |what: String| Some(Error::transient(what).detail(describe(seen, Some(reached))));
+    if let Ok(answer) = &one.answer
+        && answer.uuid != reached.server_uuid
+    {
+        return error(format!(
+            "another server answers at the address of the one that is followed: {address}"
+        ));
+    }
+    if seen.len() == 1 {
+        return None;
+    }
+    if one.answer.as_ref().is_ok_and(|answer| !answer.is_primary()) {
+        return error(format!(
+            "the server that is followed is not the primary any more: {address}"
+        ));
+    }
+    let is_other =
+        |answer: &Answer| answer.is_primary() && answer.uuid != reached.server_uuid && !answer.is_left_behind(reached);
+    let other = seen.iter().find(|seen| seen.answer.as_ref().is_ok_and(is_other))?;
+    error(format!(
+        "another server takes writes than the one that is followed: {}",
+        other.address
+    ))
+}
+
+/// What the servers beside the followed one are, one line each, in the order of the list.
+#[must_use]
+pub fn others(seen: &[Seen], followed: usize, reached: &Reached) -> Vec<String> {
+    let others = seen.iter().enumerate().filter(|(index, _)| *index != followed);
+    others
+        .map(|(_, one)| describe(std::slice::from_ref(one), Some(reached)))
+        .collect()
+}
+
+/// Servers that take writes though the reader left them for another one, one line each.
+#[must_use]
+pub fn left_behind(seen: &[Seen], reached: &Reached) -> Vec<String> {
+    let is_left = |one: &&Seen| {
+        let answer = one.answer.as_ref();
+        answer.is_ok_and(|answer| answer.is_primary() && answer.is_left_behind(reached))
+    };
+    let left = seen.iter().filter(is_left);
+    left.map(|one| describe(std::slice::from_ref(one), Some(reached)))
+        .collect()
+}
+
+/// Transactions that other servers have and the followed one lacks, by address. What is followed must have been looked at
+/// later than the others, whose transactions else are only newer.
+#[must_use]
+pub fn strays(before: &[Seen], now: &[Seen], followed: usize) -> Vec<(String, GtidSet)> {
+    let executed = |seen: &Seen| seen.answer.as_ref().ok()?.executed.clone();
+    let Some(known) = now.get(followed).and_then(executed) else {
+        return Vec::new();
+    };
+    let stray = |one: &Seen| {
+        let stray = executed(one)?.minus(&known);
+        (!stray.is_empty()).then(|| (one.address.clone(), stray))
+    };
+    let others = before.iter().enumerate().filter(|(index, _)| *index != followed);
+    others.filter_map(|(_, one)| stray(one)).collect()
+}
+
 fn follow_only(only: &Seen, reached: Option<&Reached>) -> Result<()> {
     let answer = only.answer.as_ref().map_err(Clone::clone)?;
     let Some(reached) = reached else { return Ok(()) };

@@ -10,17 +10,24 @@
 //! | `server_uuid` | the server that it was written on |
 //! | `written_at` | when, by the reader's clock, UTC |
 //!
-//! Database and table are created where they are missing. A server that does not let the account write (a privilege, a
-//! read-only replica) does not stop the reader: its lag is unknown (-1), and a warning says what to grant.
+//! Database and table are created where they are missing. It is written only while a stream runs, only on the server that
+//! the stream is from, and only if that one takes writes and nobody else's: a replica must not get transactions of its own.
+//! A server that does not let the account write does not stop the reader: its lag is unknown (-1), and a warning says
+//! what to grant.
 
-use super::MySqlSource;
+use super::endpoint::Endpoint;
+use super::servers::Board;
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics::ReaderMetrics;
+use crate::source::Server;
 use crate::tables::{HEARTBEAT_TABLE, INTERNAL_DATABASE};
 use mysql_async::Conn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 /// After a refusal, until the next try: a person has to change something.
@@ -32,28 +39,96 @@ pub fn name(config: &Config) -> String {
     format!("{}.{}", config.kafka.prefix, config.reader.name)
 }
 
-/// Advances the row for as long as it is polled; ends at once where `source.heartbeat_interval_ms` is 0.
-pub async fn run(config: Config, metrics: Arc<ReaderMetrics>) {
-    if config.source.heartbeat_interval_ms == 0 {
-        return;
+/// A reader's heartbeat, on whichever server is followed.
+pub(super) struct Heartbeat {
+    name: String,
+    interval: Duration,
+    metrics: Arc<ReaderMetrics>,
+    /// The last number that was written: on a server that lacks the last heartbeats of the one before, numbers rise all the same.
+    sequence: Arc<AtomicU64>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Heartbeat {
+    /// None where `source.heartbeat_interval_ms` is 0.
+    pub(super) fn new(config: &Config, metrics: &Arc<ReaderMetrics>) -> Option<Self> {
+        let interval_ms = config.source.heartbeat_interval_ms;
+        (interval_ms > 0).then(|| Self {
+            name: name(config),
+            interval: Duration::from_millis(interval_ms),
+            metrics: Arc::clone(metrics),
+            sequence: Arc::default(),
+            task: None,
+        })
     }
-    let mut writer = Writer {
-        source: MySqlSource::new(&config),
-        name: name(&config),
-        connection: None,
-    };
-    let mut interval = tokio::time::interval(Duration::from_millis(config.source.heartbeat_interval_ms));
+
+    /// Advances the row on this server, unless it does already; `index` is its place on the board.
+    pub(super) fn beat_on(
+        &mut self,
+        endpoint: &Endpoint,
+        server: &Server,
+        index: usize,
+        board: watch::Receiver<Board>,
+    ) {
+        if self.task.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let writer = Writer {
+            endpoint: endpoint.clone(),
+            server_uuid: server.uuid.clone(),
+            name: self.name.clone(),
+            sequence: Arc::clone(&self.sequence),
+            connection: None,
+        };
+        let may_write = move || board.borrow().is_primary(index);
+        self.task = Some(tokio::spawn(run(
+            writer,
+            self.interval,
+            Arc::clone(&self.metrics),
+            may_write,
+        )));
+    }
+
+    /// Writes no more.
+    pub(super) fn stop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Heartbeat {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Advances the row for as long as it is polled. `may_write` says whether the server takes writes of its own, where that is
+/// known.
+async fn run(
+    mut writer: Writer,
+    interval: Duration,
+    metrics: Arc<ReaderMetrics>,
+    may_write: impl Fn() -> Option<bool>,
+) {
+    let mut interval = tokio::time::interval(interval);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut is_refused = false;
     loop {
         interval.tick().await;
-        match writer.beat().await {
-            Ok(()) if is_refused => {
-                is_refused = false;
+        let beaten = match may_write() {
+            Some(true) => writer.beat().await,
+            Some(false) => Err(writer.not_here()),
+            None => continue,
+        };
+        match beaten {
+            Ok(()) => {
                 metrics.refuse_heartbeat(false);
-                tracing::info!("the heartbeat can be written again");
+                if is_refused {
+                    is_refused = false;
+                    tracing::info!("the heartbeat can be written again");
+                }
             }
-            Ok(()) => {}
             Err(error) => {
                 writer.connection = None;
                 if error.is_transient() {
@@ -66,8 +141,7 @@ pub async fn run(config: Config, metrics: Arc<ReaderMetrics>) {
                 if !is_refused {
                     tracing::warn!(
                         error = error.one_line(),
-                        "the heartbeat cannot be written, so the lag is unknown: grant the account ALL ON \
-                         {INTERNAL_DATABASE}.*, or set source.heartbeat_interval_ms = 0"
+                        "the heartbeat cannot be written, so the lag is unknown; source.heartbeat_interval_ms = 0 turns it off"
                     );
                 }
                 is_refused = true;
@@ -78,8 +152,10 @@ pub async fn run(config: Config, metrics: Arc<ReaderMetrics>) {
 }
 
 struct Writer {
-    source: MySqlSource,
+    endpoint: Endpoint,
+    server_uuid: String,
     name: String,
+    sequence: Arc<AtomicU64>,
     connection: Option<Conn>,
 }
 
@@ -88,27 +164,57 @@ impl Writer {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
-                let mut connection = self.source.connect().await?;
+                let mut connection = self.endpoint.connect().await?;
                 self.prepare(&mut connection).await?;
                 connection
             }
         };
         // The name holds letters, digits, '.', '_' and '-' only.
-        let values = format!("server_uuid = @@server_uuid, written_at = {}", now());
+        let (name, uuid) = (&self.name, &self.server_uuid);
+        let known = self.sequence.load(Ordering::Relaxed);
+        let values = |sequence: &str| {
+            format!(
+                "sequence = LAST_INSERT_ID(GREATEST({sequence}, {known}) + 1), server_uuid = '{uuid}', written_at = {}",
+                now()
+            )
+        };
+        // The name may have moved to another server meanwhile, or the server may have become a replica.
+        let here = format!("@@GLOBAL.server_uuid = '{uuid}' AND @@GLOBAL.read_only = 0");
         let update = format!(
-            "UPDATE {INTERNAL_DATABASE}.{HEARTBEAT_TABLE} SET sequence = sequence + 1, {values} WHERE reader = '{}'",
-            self.name
+            "UPDATE {INTERNAL_DATABASE}.{HEARTBEAT_TABLE} SET {} WHERE reader = '{name}' AND {here}",
+            values("sequence")
         );
-        self.source.rows(&mut connection, &update).await?;
+        self.endpoint.rows(&mut connection, &update).await?;
         if connection.affected_rows() == 0 {
+            let found = format!("SELECT {here}");
+            let rows = self.endpoint.rows(&mut connection, &found).await?;
+            if rows.first().and_then(|row| row.get::<u8, usize>(0)) != Some(1) {
+                return Err(Error::transient(format!(
+                    "the server takes no heartbeat any more: {}",
+                    self.endpoint.address
+                )));
+            }
             let insert = format!(
-                "INSERT INTO {INTERNAL_DATABASE}.{HEARTBEAT_TABLE} SET reader = '{}', sequence = 1, {values}",
-                self.name
+                "INSERT INTO {INTERNAL_DATABASE}.{HEARTBEAT_TABLE} SET reader = '{name}', {}",
+                values("0")
             );
-            self.source.rows(&mut connection, &insert).await?;
+            self.endpoint.rows(&mut connection, &insert).await?;
+        }
+        if let Some(sequence) = connection.last_insert_id() {
+            // Of the first one it is the row's id instead, which does no harm.
+            self.sequence.fetch_max(sequence, Ordering::Relaxed);
         }
         self.connection = Some(connection);
         Ok(())
+    }
+
+    fn not_here(&self) -> Error {
+        Error::definite(format!(
+            "the server takes no writes of its own, so no heartbeat either: {}",
+            self.endpoint.address
+        ))
+        .detail("it is read-only, or it replicates from another server")
+        .hint("follow the primary, if the lag is to be known")
     }
 
     /// Creates what is missing, and leaves no statement in the binlog where nothing is.
@@ -117,7 +223,7 @@ impl Writer {
             "SELECT 1 FROM information_schema.tables WHERE table_schema = '{INTERNAL_DATABASE}' \
              AND table_name = '{HEARTBEAT_TABLE}'"
         );
-        if !self.source.rows(connection, &found).await?.is_empty() {
+        if !self.endpoint.rows(connection, &found).await?.is_empty() {
             return Ok(());
         }
         let table = format!(
@@ -131,7 +237,7 @@ impl Writer {
         );
         let database = format!("CREATE DATABASE IF NOT EXISTS {INTERNAL_DATABASE}");
         for statement in [database, table] {
-            self.source.rows(connection, &statement).await?;
+            self.endpoint.rows(connection, &statement).await?;
         }
         Ok(())
     }
