@@ -42,6 +42,10 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 /// transaction of any size has to fit in.
 const TRANSACTION_MS_MAX: u32 = 900_000;
 
+/// How long records wait for more before they are sent; a commit does not wait. Measured on a backlog, 20 ms take a sixth less
+/// of this process' CPU than 1 ms.
+const LINGER_MS: u32 = 20;
+
 /// How often the thread looks for acknowledgements while it waits for them.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -315,7 +319,7 @@ fn open_lane(queue: &KafkaQueue, lane: usize) -> Result<BaseProducer<Quiet>> {
         .set("transactional.id", queue.transactional_id(lane))
         .set("transaction.timeout.ms", TRANSACTION_MS_MAX.to_string())
         .set("delivery.report.only.error", "true")
-        .set("linger.ms", "1")
+        .set("linger.ms", LINGER_MS.to_string())
         .create_with_context(Quiet)
         .map_err(|error| sort(&error, "cannot make a Kafka producer"))?;
     producer
