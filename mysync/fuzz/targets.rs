@@ -124,6 +124,7 @@ fn supply(map: &mut TableMap) {
         unsigned: index.is_multiple_of(2),
         collation: Some([45, 8, 28, 63, 192][index % 5]),
         members: vec!["x".into(), "y".into(), "z".into()],
+        geometry_type: None,
     };
     let schema: Vec<_> = (0..map.columns.len()).map(column).collect();
     map.supply(&schema).ok();

@@ -80,6 +80,9 @@ pub struct Checkpoint {
     /// Prepared XA transactions that wait for their decision.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prepared: Vec<Prepared>,
+    /// Requests in the topic `<prefix>.__refresh` that are not done.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refreshes: usize,
     /// Stands for everything that decides which changes are numbered, and where they go. In sequenced delivery changes behind
     /// the checkpoint can be in the topics already, and consumers pass over further copies by their versions: a reader
     /// that numbered otherwise would have new changes taken for copies of old ones.
@@ -87,6 +90,11 @@ pub struct Checkpoint {
     /// What finds the position in the binlogs of another server; `None` on a server with GTID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trail: Option<Trail>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde hands out references
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl Checkpoint {
@@ -136,6 +144,7 @@ mod tests {
                 chunks: 2,
                 from_offset: 0,
             }],
+            refreshes: 3,
             numbering: 7,
             trail: Some(Trail {
                 scheme: u64::MAX,

@@ -160,6 +160,8 @@ pub struct Reader {
     pub on_ddl: OnDdl,
     /// What to do about foreign keys that delete or change rows of followed tables, on a server that does not log them.
     pub on_cascade: OnCascade,
+    /// What to do when MySQL lost transactions in a switch of server that had been published.
+    pub on_lost: OnLost,
 }
 
 /// How changes are delivered.
@@ -208,6 +210,17 @@ pub enum OnCascade {
     Refuse,
     /// Go on; the stores keep such rows as they were.
     Ignore,
+}
+
+/// What to do when MySQL lost transactions in a switch of server that had been published. They are listed in any case.
+#[derive(Debug, Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum OnLost {
+    /// Read the rows that they changed from the server that is the primary now, and publish them.
+    #[default]
+    Refresh,
+    /// Stop, so that a person can decide.
+    Stop,
 }
 
 /// Section `[writer]`.
@@ -277,6 +290,7 @@ impl Default for Reader {
             start: Start::Oldest,
             on_ddl: OnDdl::Stop,
             on_cascade: OnCascade::Refuse,
+            on_lost: OnLost::Refresh,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! | update | `op` u |
 //! | update of the key | `op` d and a tombstone under the old key, `op` c under the new one |
 //! | delete | `op` d and a tombstone |
+//! | row read anew by a refresh | `op` r; `op` d and a tombstone if it is gone |
 //!
 //! A value is Debezium's MySQL envelope as JSON ([`envelope`]), with values in their canonical form (docs/types.md) or in
 //! that of Debezium's defaults ([`strict`]), or the compact form of `proto/change.proto` ([`protobuf`]). Keys are JSON in
@@ -20,10 +21,13 @@
 //! There is no `op` t: Debezium's has no key, and a compacted topic takes no record without one. What becomes of a TRUNCATE
 //! is up to `reader.on_ddl`. Debezium leaves them out by default, too.
 
+pub(crate) mod key;
+
 mod columns;
 mod envelope;
 mod marks;
 mod protobuf;
+mod refreshed;
 mod strict;
 mod text;
 
@@ -188,6 +192,8 @@ pub struct EventPlace<'a> {
     pub transaction: Option<TransactionPlace<'a>>,
     /// When the reader took it, ns since 1970.
     pub read_ns: i64,
+    /// The rows do not stand in the event: they were read from the table up to there.
+    pub is_refresh: bool,
 }
 
 /// Where in its transaction an event stands.
@@ -281,7 +287,8 @@ impl TableEncoder {
         Ok(())
     }
 
-    fn write_key(&self, row: &Row<'_>, out: &mut Vec<u8>) -> Result<()> {
+    /// Appends the key of a row.
+    pub fn write_key(&self, row: &Row<'_>, out: &mut Vec<u8>) -> Result<()> {
         self.envelope.write_key(row, &self.key, out)?;
         if !self.key_end.is_empty() {
             // In place of the brace.
@@ -375,7 +382,8 @@ fn require_full(row: &Row<'_>) -> Result<()> {
     )
 }
 
-fn key_columns(map: &TableMap, configured: Option<&[String]>) -> Result<Vec<usize>> {
+/// The columns that tell a table's rows apart, in the key's order; `configured` are those of `source.keys`.
+pub(crate) fn key_columns(map: &TableMap, configured: Option<&[String]>) -> Result<Vec<usize>> {
     let name = format!("{}.{}", map.database, map.table);
     if !map.metadata_is_full {
         return Err(Error::definite(format!("the binlog does not name the columns of {name}"))

@@ -19,10 +19,11 @@ mod batch;
 mod scan;
 
 pub use batch::{Batch, Origin, Record};
-pub use scan::{Scan, StoredRecord};
+pub use scan::{Published, Scan, StoredRecord};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
+use crate::version::Version;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -93,6 +94,9 @@ pub trait Queue {
     /// Like [`Queue::scan`], from so many offsets before the end on; and whether that is all that the topic has. Some offsets
     /// hold no record.
     async fn scan_end(&self, internal_topic: &str, offsets: i64) -> Result<(Scan, bool)>;
+
+    /// Finds all committed records of the topics of tables whose version is `from` or higher, each partition's in order.
+    async fn published(&self, from: Version) -> Result<Published>;
 
     /// Joins a group of writers, `<prefix>.<target>`.
     async fn subscriber(&self, group: &str) -> Result<Self::Subscriber>;

@@ -24,8 +24,10 @@ mod anchor;
 mod digest;
 mod heartbeat;
 mod history;
+mod lost;
 mod patience;
 mod prepared;
+mod refresh;
 mod resume;
 mod session;
 mod survey;
@@ -37,7 +39,7 @@ mod xa;
 
 pub use patience::until_answered;
 
-use crate::config::{Config, Delivery, OnCascade, OnDdl, Start};
+use crate::config::{Config, Delivery, OnCascade, OnDdl, OnLost, Start};
 use crate::encode::Form;
 use crate::error::Result;
 use crate::metrics::ReaderMetrics;
@@ -77,6 +79,10 @@ pub struct Options {
     pub on_cascade: OnCascade,
     /// Let waivable settings of servers pass that can lose changes.
     pub allow_unsafe: bool,
+    /// What to do about published transactions that MySQL lost.
+    pub on_lost: OnLost,
+    /// Records can be in the topics behind the checkpoint.
+    pub is_sequenced: bool,
     /// End when all that the source had at the start is published.
     pub until_caught_up: bool,
     /// Large compressed transactions are taken in pieces instead of being held: in transactional delivery, where nobody sees
@@ -106,6 +112,8 @@ impl Options {
             on_ddl: config.reader.on_ddl,
             on_cascade: config.reader.on_cascade,
             allow_unsafe: config.reader.allow_unsafe,
+            on_lost: config.reader.on_lost,
+            is_sequenced: config.reader.delivery == Delivery::Sequenced,
             until_caught_up,
             takes_pieces: config.reader.delivery == Delivery::Transactional,
             numbering: numbering(config),

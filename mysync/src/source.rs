@@ -17,6 +17,7 @@ pub mod preflight;
 pub mod topology;
 
 use crate::checkpoint::Position;
+use crate::decode::TableRows;
 use crate::error::Result;
 use crate::schema::{TableName, TableSchema};
 use gtid_set::GtidSet;
@@ -91,6 +92,34 @@ impl std::fmt::Display for Cascade {
     }
 }
 
+/// Rows of a table that are to be read from the table itself.
+#[derive(Debug, Clone)]
+pub struct RowsRequest {
+    /// The table.
+    pub table: TableName,
+    /// Keys as they stand in records.
+    pub keys: Vec<Vec<u8>>,
+    /// The columns of `source.keys`, where they are the table's key.
+    pub key: Option<Vec<String>>,
+    /// Keys have Debezium's own forms of values.
+    pub strict: bool,
+    /// No more rows are taken than the one that exceeds so many bytes.
+    pub bytes_max: usize,
+    /// The reader's name in its row of [`crate::tables::WATERMARK_TABLE`].
+    pub reader: String,
+    /// What is written there when the rows have been read; used once.
+    pub mark: String,
+}
+
+/// Rows that were read.
+#[derive(Debug, Clone)]
+pub struct RowsAnswer {
+    /// The table as it is now, with those of the rows that it has; `None` if there is no such table.
+    pub rows: Option<TableRows>,
+    /// No row is missing because of [`RowsRequest::bytes_max`].
+    pub is_complete: bool,
+}
+
 /// The servers, and the binlog of the one that is followed.
 #[allow(async_fn_in_trait)] // The reader drives one source on one task.
 pub trait Source {
@@ -116,6 +145,10 @@ pub trait Source {
     /// What these tables are now, none for one that there is not. All statements about a table whose effect is in the answer
     /// stand before the place that [`Source::newest`] gives afterwards.
     async fn describe(&mut self, tables: &[TableName]) -> Result<Vec<Option<TableSchema>>>;
+
+    /// Reads rows beside the stream, between two watermarks: what was committed before the call and is not in the stream behind
+    /// it is in the answer, and everything behind the event of [`RowsRequest::mark`] is not.
+    fn read(&self, request: RowsRequest) -> impl Future<Output = Result<RowsAnswer>> + Send + 'static;
 
     /// The cascading foreign keys of followed tables.
     async fn cascades(&mut self) -> Result<Vec<Cascade>>;

@@ -12,6 +12,9 @@ pub const FENCE_TABLE: &str = "t_fence";
 /// The table with the heartbeat row of each reader: read by the reader itself, published by nobody.
 pub const HEARTBEAT_TABLE: &str = "t_binlog_record";
 
+/// The table in which the reader marks what it reads from tables themselves: read by the reader, published by nobody.
+pub const WATERMARK_TABLE: &str = "t_watermark";
+
 /// The patterns of a configuration.
 #[derive(Debug, Clone)]
 pub struct TableFilter {

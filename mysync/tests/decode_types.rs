@@ -13,5 +13,7 @@ mod events;
 mod json;
 #[path = "decode_types/random.rs"]
 mod random;
+#[path = "decode_types/selected.rs"]
+mod selected;
 #[path = "decode_types/types.rs"]
 mod types;

@@ -54,6 +54,7 @@ async fn committed_records_are_read_back() {
         },
         next_version: Version::FIRST,
         prepared: Vec::new(),
+        refreshes: 0,
         numbering: 0,
         trail: None,
     };

@@ -9,7 +9,7 @@ mod events;
 mod world;
 
 use events::{Log, Transaction};
-use mysync::config::{Config, OnCascade, OnDdl, Start};
+use mysync::config::{Config, OnCascade, OnDdl, OnLost, Start};
 use mysync::encode::Form;
 use mysync::error::{Error, Kind};
 use mysync::reader::{self, Options, Summary};
@@ -31,6 +31,8 @@ fn options(config: &Config, takes_pieces: bool) -> Options {
         on_ddl: OnDdl::Stop,
         on_cascade: OnCascade::Refuse,
         allow_unsafe: false,
+        on_lost: OnLost::Refresh,
+        is_sequenced: false,
         until_caught_up: true,
         takes_pieces,
         numbering: 1,

@@ -61,6 +61,7 @@ start = "oldest"                   # without a checkpoint begin with the oldest 
 on_ddl = "stop"                    # at TRUNCATE, DROP, RENAME, ALTER that change rows without row events: stop, ignore, or
                                    # refresh: mark the table for it and go on
 on_cascade = "refuse"              # foreign keys that change rows of followed tables unlogged: refuse, or ignore
+on_lost = "refresh"                # published transactions that MySQL lost in a switch: refresh their rows, or stop
 
 [writer.redis]
 address = "127.0.0.1:6379"         # host:port

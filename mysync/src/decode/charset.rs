@@ -49,6 +49,12 @@ impl Charset {
         kind: Kind::Utf8,
     };
 
+    /// What JSON is in.
+    pub(crate) const UTF8MB4: Charset = Charset {
+        name: "utf8mb4",
+        kind: Kind::Utf8,
+    };
+
     /// The character set that a collation belongs to, by the collation's id.
     pub fn of_collation(id: u16) -> Charset {
         let single = |name, upper| Charset {
@@ -60,10 +66,7 @@ impl Charset {
             kind: Kind::Double(double),
         };
         match id {
-            45..=46 | 224..=247 | 255..=323 => Charset {
-                name: "utf8mb4",
-                kind: Kind::Utf8,
-            },
+            45..=46 | 224..=247 | 255..=323 => Charset::UTF8MB4,
             33 | 76 | 83 | 192..=215 | 223 => Charset {
                 name: "utf8mb3",
                 kind: Kind::Utf8,

@@ -85,6 +85,11 @@ pub enum ColumnType {
         /// Bytes of the length before the value.
         length_bytes: u8,
     },
+    /// JSON as MySQL's text of it, which a SELECT answers; never in a binlog.
+    JsonText {
+        /// Bytes of the length before the value.
+        length_bytes: u8,
+    },
     /// GEOMETRY or a subtype.
     Geometry {
         /// Bytes of the length before the value.
@@ -228,6 +233,7 @@ impl ColumnType {
             }
             ColumnType::Blob { length_bytes }
             | ColumnType::Json { length_bytes }
+            | ColumnType::JsonText { length_bytes }
             | ColumnType::Geometry { length_bytes }
             | ColumnType::Vector { length_bytes } => Extent::Prefixed(length_bytes),
             ColumnType::Enum { bytes } | ColumnType::Set { bytes } => Extent::Fixed(bytes),
@@ -402,6 +408,9 @@ impl Column {
         }
         if self.column_type.is_enum_or_set() && self.members.is_empty() {
             self.members = known.members.clone().into();
+        }
+        if matches!(self.column_type, ColumnType::Geometry { .. }) {
+            self.geometry_type = self.geometry_type.or(known.geometry_type);
         }
         Ok(())
     }

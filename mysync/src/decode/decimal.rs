@@ -30,6 +30,49 @@ pub(crate) fn bytes(precision: u8, scale: u8) -> u8 {
     side(precision.saturating_sub(scale)) + side(scale)
 }
 
+/// Appends the stored form of a number that MySQL printed: all digits of the scale.
+pub(crate) fn encode(text: &[u8], precision: u8, scale: u8, out: &mut Vec<u8>) -> Result<(), Error> {
+    let refuse = || {
+        let text = String::from_utf8_lossy(text);
+        Error::malformed("DECIMAL value", format!("{text} for DECIMAL({precision},{scale})"))
+    };
+    let (negative, magnitude) = match text.split_first() {
+        Some((b'-', rest)) => (true, rest),
+        _ => (false, text),
+    };
+    let mut parts = magnitude.split(|byte| *byte == b'.');
+    let (whole, part) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let zeros = whole.iter().take_while(|byte| **byte == b'0').count();
+    let whole = &whole[zeros..];
+    let whole_digits = usize::from(precision.saturating_sub(scale));
+    let are_digits = whole.iter().chain(part).all(u8::is_ascii_digit);
+    if !are_digits || parts.next().is_some() || whole.len() > whole_digits || part.len() != usize::from(scale) {
+        return Err(refuse());
+    }
+    let start = out.len();
+    let padding = std::iter::repeat_n(b'0', whole_digits - whole.len());
+    let digits: Vec<u8> = padding.chain(whole.iter().copied()).collect();
+    let (head, groups) = digits.split_at(whole_digits % GROUP_DIGITS);
+    for group in std::iter::once(head)
+        .chain(groups.chunks(GROUP_DIGITS))
+        .chain(part.chunks(GROUP_DIGITS))
+    {
+        let number = group
+            .iter()
+            .fold(0_u32, |number, digit| number * 10 + u32::from(digit - b'0'));
+        let width = usize::from(GROUP_BYTES[group.len()]);
+        out.extend_from_slice(&number.to_be_bytes()[4 - width..]);
+    }
+    if negative {
+        out[start..].iter_mut().for_each(|byte| *byte = !*byte);
+    }
+    match out.get_mut(start) {
+        Some(first) => *first ^= 0x80,
+        None => return Err(refuse()),
+    }
+    Ok(())
+}
+
 /// A DECIMAL as stored.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Decimal<'a> {

@@ -7,7 +7,7 @@ use super::column::{Column, Extent};
 use super::cursor::{Cursor, little_endian};
 use super::error::{Error, Reason};
 use super::event::{EventType, Format};
-use super::table_map::TableMap;
+use super::table_map::{COLUMNS_MAX, TableMap};
 use super::value::{self, Value};
 
 const TABLE_MAP: &str = "rows event's table map";
@@ -258,6 +258,9 @@ pub struct Image<'a> {
     pub values: &'a [u8],
 }
 
+/// The bits of an image of all columns.
+static ALL_PRESENT: [u8; COLUMNS_MAX / 8] = [0xff; COLUMNS_MAX / 8];
+
 /// One image of a row: the values that are present, undecoded.
 #[derive(Debug, Clone, Copy)]
 pub struct Row<'a> {
@@ -267,6 +270,11 @@ pub struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
+    /// An image of all columns that stands outside of an event.
+    pub(crate) fn of_image(map: &'a TableMap, mut image: Cursor<'a>) -> Result<Row<'a>, Error> {
+        Shape::new(map, &ALL_PRESENT).take(&mut image)
+    }
+
     /// The row's table.
     pub fn table_map(&self) -> &'a TableMap {
         self.shape.map

@@ -14,7 +14,7 @@ use super::event::{EventType, Format};
 use super::metadata;
 
 /// More columns than any table of MySQL has (4096), and no more than a Table_map's numbers can mean.
-const COLUMNS_MAX: usize = 4096;
+pub(crate) const COLUMNS_MAX: usize = 4096;
 
 /// A Table_map event whose columns have not been looked at.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +69,8 @@ pub struct ColumnSchema {
     pub collation: Option<u16>,
     /// Members of an ENUM or SET, in order.
     pub members: Vec<String>,
+    /// Subtype of a GEOMETRY, 1 for POINT.
+    pub geometry_type: Option<u8>,
 }
 
 impl<'a> TableMapEvent<'a> {
@@ -139,6 +141,24 @@ fn name<'a>(cursor: &mut Cursor<'a>) -> Result<&'a str, Error> {
 }
 
 impl TableMap {
+    /// A table that no event describes: of each column the type, and whether NULL is possible. [`TableMap::supply`] adds the rest.
+    pub(crate) fn of_columns(database: &str, table: &str, columns: Vec<(ColumnType, bool)>) -> TableMap {
+        let column = |(column_type, nullable)| {
+            let mut column = Column::new(column_type);
+            column.nullable = nullable;
+            column
+        };
+        TableMap {
+            table_id: 0,
+            database: database.to_owned(),
+            table: table.to_owned(),
+            columns: columns.into_iter().map(column).collect(),
+            primary_key: None,
+            metadata_is_full: false,
+            body: Box::default(),
+        }
+    }
+
     /// Rows can be decoded: every column has all that its type needs.
     pub fn is_complete(&self) -> bool {
         self.columns.iter().all(Column::is_complete)

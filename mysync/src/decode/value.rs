@@ -56,6 +56,8 @@ pub enum Value<'a> {
     Set(Members<'a>),
     /// JSON in MySQL's binary form.
     Json(&'a [u8]),
+    /// JSON as MySQL prints it.
+    JsonText(&'a [u8]),
     /// A geometry.
     Geometry {
         /// Reference system.
@@ -132,6 +134,7 @@ pub(crate) fn decode<'a>(column: &'a Column, bytes: &'a [u8]) -> Result<Value<'a
             },
         },
         ColumnType::Json { .. } => Value::Json(bytes),
+        ColumnType::JsonText { .. } => Value::JsonText(bytes),
         ColumnType::Geometry { .. } => geometry(bytes)?,
         ColumnType::Vector { .. } => Value::Vector(bytes),
         ColumnType::Enum { .. } => enumerated(column, little_endian(bytes))?,
@@ -209,6 +212,7 @@ impl Value<'_> {
             Value::Enum(member) => write::json_string(out, member.as_bytes()),
             Value::Set(members) => write_set(members, out),
             Value::Json(bytes) => quoted(out, |out| jsonb::write_escaped(bytes, out))?,
+            Value::JsonText(text) => Charset::UTF8MB4.write_json(text, out)?,
             Value::Geometry { srid, wkb } => write_geometry(*srid, wkb, out)?,
             Value::Vector(bytes) => write_vector(bytes, out)?,
         }

@@ -26,10 +26,7 @@ impl Table {
             env!("CARGO_PKG_VERSION"),
             quoted(prefix)
         );
-        let source_database = format!(
-            r#","snapshot":"false","db":{},"sequence":null,"ts_us":"#,
-            quoted(&map.database)
-        );
+        let source_database = format!(r#","db":{},"sequence":null,"ts_us":"#, quoted(&map.database));
         let source_table = format!(r#"000,"table":{},"server_id":"#, quoted(&map.table));
         Self {
             source_head: source_head.into(),
@@ -46,6 +43,10 @@ impl Table {
         head.clear();
         head.extend_from_slice(&self.source_head);
         head.extend_from_slice(without_last(commit_us, 3));
+        head.extend_from_slice(match place.is_refresh {
+            true => b",\"snapshot\":\"incremental\"",
+            false => b",\"snapshot\":\"false\"",
+        });
         head.extend_from_slice(&self.source_database);
         head.extend_from_slice(commit_us.as_bytes());
         head.extend_from_slice(b",\"ts_ns\":");

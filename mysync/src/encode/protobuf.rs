@@ -69,6 +69,7 @@ impl Table {
             if let Some(query) = place.query {
                 delimited(out, 10, query.as_bytes());
             }
+            number(out, 11, place.is_refresh.into());
         });
         frame.tail.clear();
         number(&mut frame.tail, 7, place.read_ns.unsigned_abs());
@@ -93,7 +94,8 @@ impl Table {
             match operation {
                 b'c' => 1,
                 b'u' => 2,
-                _ => 3,
+                b'd' => 3,
+                _ => 4,
             },
         );
         out.extend_from_slice(&self.columns);
@@ -151,7 +153,7 @@ fn type_of(column: &Column) -> u64 {
         _ if column.is_binary_string() => 13,
         ColumnType::Enum { .. } => 14,
         ColumnType::Set { .. } => 15,
-        ColumnType::Json { .. } => 16,
+        ColumnType::Json { .. } | ColumnType::JsonText { .. } => 16,
         ColumnType::Geometry { .. } => 17,
         ColumnType::Vector { .. } => 18,
         _ => 12,

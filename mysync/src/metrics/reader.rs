@@ -42,6 +42,9 @@ pub struct ReaderMetrics {
     resumptions: Counter,
     switches: Counter,
     stray_servers: Gauge,
+    refreshed: Counter,
+    refresh_pending: Gauge,
+    lost_transactions: Counter,
     lag_seconds: Gauge<f64, AtomicU64>,
     position_file: Gauge<u64, AtomicU64>,
     position_offset: Gauge<u64, AtomicU64>,
@@ -107,6 +110,9 @@ impl Default for ReaderMetrics {
             resumptions: Counter::default(),
             switches: Counter::default(),
             stray_servers: Gauge::default(),
+            refreshed: Counter::default(),
+            refresh_pending: Gauge::default(),
+            lost_transactions: Counter::default(),
             lag_seconds: Gauge::default(),
             position_file: Gauge::default(),
             position_offset: Gauge::default(),
@@ -174,6 +180,21 @@ impl ReaderMetrics {
             self.stray_servers.clone(),
         );
         registry.register(
+            "refreshed",
+            "Rows read from their tables and published, or published as gone",
+            self.refreshed.clone(),
+        );
+        registry.register(
+            "refresh_pending_keys",
+            "Rows that are still to be read from their tables",
+            self.refresh_pending.clone(),
+        );
+        registry.register(
+            "lost_transactions",
+            "MySQL transactions that were published and that MySQL lost in a switch",
+            self.lost_transactions.clone(),
+        );
+        registry.register(
             "position_file_number",
             "Number of the binlog file of the last committed checkpoint",
             self.position_file.clone(),
@@ -232,6 +253,22 @@ impl ReaderMetrics {
     /// A heartbeat of this reader came.
     pub fn beat(&self, beat: Beat) {
         self.state().lag.beat(beat, self.in_flight.get());
+    }
+
+    /// So many rows are still to be read from their tables.
+    pub fn refresh_pending(&self, keys: usize) {
+        self.refresh_pending.set(i64::try_from(keys).unwrap_or(i64::MAX));
+    }
+
+    /// So many rows were read from their tables, or found to be gone.
+    pub fn refreshed(&self, rows: u64) {
+        self.refreshed.inc_by(rows);
+        self.in_flight.inc_by(rows.cast_signed());
+    }
+
+    /// MySQL lost so many transactions that were published.
+    pub fn lost(&self, transactions: u64) {
+        self.lost_transactions.inc_by(transactions);
     }
 
     /// The heartbeat cannot be written, or can again.
@@ -338,6 +375,8 @@ impl Exposed for ReaderMetrics {
                 changes: self.changes.get(),
                 resumptions: self.resumptions.get(),
                 switches: self.switches.get(),
+                lost_transactions: self.lost_transactions.get(),
+                refresh_pending_keys: self.refresh_pending.get(),
             }),
             writer: None,
         }

@@ -75,6 +75,12 @@ pub struct ReaderStatus {
     /// Times that it went on from its checkpoint on another server.
     #[serde(default)]
     pub switches: u64,
+    /// Transactions that it had published and that MySQL lost in a switch, since the start; the topic `<prefix>.__lost` lists them.
+    #[serde(default)]
+    pub lost_transactions: u64,
+    /// Rows that are still to be read from their tables.
+    #[serde(default)]
+    pub refresh_pending_keys: i64,
 }
 
 /// What only a writer has.
@@ -124,6 +130,16 @@ impl fmt::Display for Status {
                 false => line("lag", &"unknown")?,
             }
             line("changes", &reader.changes)?;
+            if reader.lost_transactions > 0 {
+                let lost = reader.lost_transactions;
+                line(
+                    "lost by MySQL",
+                    &format_args!("{lost} published transactions: topic __lost"),
+                )?;
+            }
+            if reader.refresh_pending_keys > 0 {
+                line("to be refreshed", &format_args!("{} rows", reader.refresh_pending_keys))?;
+            }
             line("changes in flight", &reader.changes_in_flight)?;
             line("resumptions", &reader.resumptions)?;
             line("switches", &reader.switches)?;
@@ -224,6 +240,8 @@ mod tests {
                 changes: 1_000,
                 resumptions: 1,
                 switches: 2,
+                lost_transactions: 2,
+                refresh_pending_keys: 5,
             }),
             writer: None,
         }

@@ -14,6 +14,7 @@
 mod checkpoints;
 mod connection;
 mod lead;
+mod published;
 mod publisher;
 mod scan;
 mod subscriber;
@@ -22,13 +23,14 @@ mod topics;
 pub use publisher::KafkaPublisher;
 pub use subscriber::KafkaSubscriber;
 
-use super::{Queue, Scan, Topic};
+use super::{Published, Queue, Scan, Topic};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::metrics::Condition;
 use crate::source::preflight::Check;
 use crate::stop_point::{self, StopPoint};
+use crate::version::Version;
 use lead::Lead;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
@@ -163,6 +165,10 @@ impl Queue for KafkaQueue {
 
     async fn scan_end(&self, internal_topic: &str, offsets: i64) -> Result<(Scan, bool)> {
         scan::start_near_end(self, internal_topic, offsets).await
+    }
+
+    async fn published(&self, from: Version) -> Result<Published> {
+        published::start(self, from)
     }
 
     async fn subscriber(&self, group: &str) -> Result<KafkaSubscriber> {

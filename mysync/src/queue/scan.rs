@@ -1,5 +1,6 @@
-//! Records read back from an internal topic.
+//! Records read back by the reader.
 
+use super::Message;
 use crate::error::Result;
 use tokio::sync::mpsc;
 
@@ -34,5 +35,25 @@ impl Scan {
     /// The next record; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<StoredRecord>> {
         self.records.recv().await.transpose()
+    }
+}
+
+/// Committed records of the topics of tables; one may come more than once.
+#[derive(Debug)]
+pub struct Published {
+    messages: mpsc::Receiver<Result<Message>>,
+}
+
+impl Published {
+    /// What was published, and where to put it. It ends when the other half is dropped.
+    #[must_use]
+    pub fn channel() -> (mpsc::Sender<Result<Message>>, Self) {
+        let (sender, messages) = mpsc::channel(RECORDS_QUEUED_MAX);
+        (sender, Self { messages })
+    }
+
+    /// The next record; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Message>> {
+        self.messages.recv().await.transpose()
     }
 }

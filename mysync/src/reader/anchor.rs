@@ -340,7 +340,7 @@ pub(super) async fn prove<S: Source>(
 }
 
 /// Refuses a loss that rows which are read again cannot make good.
-fn require_replaceable(lost: &[&Committed], names_columns: bool) -> Result<()> {
+pub(super) fn require_replaceable(lost: &[&Committed], names_columns: bool) -> Result<()> {
     let what = match lost {
         lost if lost.iter().any(|committed| committed.xa) => "an XA transaction was prepared or decided",
         lost if !names_columns && lost.iter().any(|committed| committed.ddl) => "a statement changed tables",

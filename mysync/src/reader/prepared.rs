@@ -63,7 +63,7 @@ struct Chunk {
     is_stored: bool,
 }
 
-/// Where records of the topic are put together.
+/// Where records of an internal topic are put together.
 pub(super) struct Store<'b> {
     pub(super) topic: TopicId,
     pub(super) batch: &'b mut Batch,
@@ -127,7 +127,8 @@ impl Transaction {
 }
 
 impl Store<'_> {
-    fn record(&mut self, key: &str, value: Option<&[u8]>) {
+    /// Appends a record.
+    pub(super) fn record(&mut self, key: &str, value: Option<&[u8]>) {
         let mut append = |bytes: &[u8]| {
             let begin = self.batch.bytes_len();
             self.batch.bytes().extend_from_slice(bytes);

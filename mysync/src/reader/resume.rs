@@ -48,24 +48,6 @@ pub(super) enum Lost {
     From(Version),
 }
 
-impl Lost {
-    /// What can only be told to a person.
-    pub(super) fn refuse(&self, server: &Server) -> Error {
-        let lacking = match self {
-            Lost::Gtids(gtids) => gtids.to_string(),
-            Lost::From(version) => format!("version {} and all after it", version.as_i64()),
-        };
-        Error::definite(format!(
-            "published transactions are lost: the server that is the primary now lacks them: {}",
-            server.address
-        ))
-        .detail(format!("it lacks {lacking}"))
-        .hint(format!(
-            "if another server has them, make that one the primary; else {LOAD_ANEW}"
-        ))
-    }
-}
-
 /// Finds the checkpoint in the history of the server that is followed now; without one, begins where `reader.start` says.
 pub(super) async fn resume<S: Source, Q: Queue>(
     source: &mut S,
@@ -113,6 +95,7 @@ async fn begin<S: Source>(source: &mut S, options: &Options) -> Result<Resumed> 
             position,
             next_version: Version::FIRST,
             prepared: Vec::new(),
+            refreshes: 0,
             numbering: options.numbering,
             trail: None,
         },

@@ -4,12 +4,15 @@ mod decide;
 mod events;
 mod marks;
 mod packed;
+mod refreshed;
 mod rows;
 mod statements;
 
 use super::heartbeat::Heartbeat;
 use super::history;
+use super::lost;
 use super::prepared::Prepared;
+use super::refresh::Refresh;
 use super::resume::resume;
 use super::tracker::{Ddl, Target, Tracker};
 use super::trail::Trail;
@@ -90,6 +93,8 @@ struct Progress {
     /// A statement that was met and not acted upon yet.
     ddl: Option<Box<Ddl>>,
     statements: Statements,
+    /// What is read anew from tables.
+    refresh: Refresh,
     trail: Trail,
 }
 
@@ -117,11 +122,15 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             .await?;
         options.metrics.set_server(&server.address);
         let history_topic = publisher.declare(Topic::Recent(history::TOPIC)).await?;
+        let before = checkpoint.clone();
         let resumed = resume(source, queue, filter, &server, checkpoint, options).await?;
-        if let Some(lost) = resumed.lost {
-            return Err(lost.refuse(&server));
-        }
+        let lost = lost::find(source, queue, options, &server, &resumed, before.as_ref()).await?;
         let (mut checkpoint, is_switched) = (resumed.checkpoint, resumed.is_switched);
+        if checkpoint.refreshes > 0 && options.is_sequenced && !is_switched {
+            // Rows that are read anew get versions at places that differ from life to life, and behind the checkpoint some may be
+            // taken already.
+            checkpoint.next_version = checkpoint.next_version.next_epoch()?;
+        }
         checkpoint.go_on(options.numbering)?;
         let trail = Trail::go_on(&checkpoint, filter, history_topic, &options.heartbeat_name);
         let target = if options.until_caught_up {
@@ -146,13 +155,18 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             true => Some(publisher.declare(Topic::Transactions).await?),
             false => None,
         };
+        options.metrics.lost(lost.transactions());
+        let mut batch = Batch::default();
+        let reader = &options.heartbeat_name;
+        let refresh = Refresh::open(queue, &mut publisher, &mut batch, reader, &checkpoint, lost).await?;
         options.metrics.opened(&checkpoint.position, is_switched);
+        options.metrics.refresh_pending(refresh.keys());
         let progress = Progress {
             tracker: Tracker::new(checkpoint.position)?,
             format: Format::default(),
             tables: HashMap::new(),
             next_version: checkpoint.next_version,
-            batch: Batch::default(),
+            batch,
             frame: Frame::default(),
             transaction: Transaction::new(messages, marks),
             open: Counts::default(),
@@ -164,6 +178,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             prepared_topic: None,
             ddl: None,
             statements,
+            refresh,
             trail,
         };
         let committed_at = Instant::now();
@@ -203,6 +218,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             if self.heartbeat.is_due() && self.can_commit() {
                 self.beat().await?;
             }
+            self.tend_refresh().await?;
             self.step().await?;
             self.take_statement().await?;
         }
@@ -253,6 +269,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
                 let decided = taken.await?;
                 self.carry_out(decided).await
             }
+            error = self.progress.refresh.failed() => Err(error),
             () = tokio::time::sleep_until(checkpoint_at), if is_checkpoint_due => self.commit().await,
             () = tokio::time::sleep_until(heartbeat_at.unwrap_or(checkpoint_at)), if heartbeat_at.is_some() => Ok(()),
             () = self.stop.stopped() => Ok(()),
@@ -265,7 +282,9 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
 
     fn is_caught_up(&self) -> bool {
         let is_reached = |target| self.progress.tracker.has_reached(target);
-        self.progress.unpacking.is_none() && self.target.as_ref().is_some_and(is_reached)
+        self.progress.unpacking.is_none()
+            && self.progress.refresh.len() == 0
+            && self.target.as_ref().is_some_and(is_reached)
     }
 
     fn is_commit_due(&self) -> bool {
@@ -331,6 +350,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             position: self.progress.tracker.position(),
             next_version: self.progress.next_version,
             prepared: self.progress.prepared.list(),
+            refreshes: self.progress.refresh.len(),
             numbering: self.context.options.numbering,
             trail: self.progress.trail.checkpoint(),
         };
@@ -348,7 +368,8 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
                 self.publisher.committed().await?;
                 self.note_committed();
             }
-            if self.progress.is_commit_possible() && self.progress.open.transactions > 0 {
+            let open = self.progress.open;
+            if self.progress.is_commit_possible() && open.transactions + open.changes > 0 {
                 self.commit().await?;
                 self.publisher.committed().await?;
                 self.note_committed();
@@ -371,7 +392,7 @@ impl Progress {
     }
 }
 
-fn now_ns() -> i64 {
+pub(super) fn now_ns() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }

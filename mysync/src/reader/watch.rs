@@ -102,7 +102,7 @@ pub(super) fn columns() -> Vec<ColumnSchema> {
         name: name.to_owned(),
         unsigned: matches!(name, "id" | "sequence"),
         collation: matches!(name, "reader" | "server_uuid").then_some(ASCII_BIN),
-        members: Vec::new(),
+        ..ColumnSchema::default()
     };
     NAMES.map(column).into()
 }

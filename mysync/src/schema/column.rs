@@ -265,6 +265,7 @@ impl Column {
             unsigned: self.sql_type.is_unsigned(),
             collation,
             members: self.sql_type.members().to_vec(),
+            geometry_type: self.sql_type.geometry_type(),
         }
     }
 

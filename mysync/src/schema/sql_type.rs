@@ -209,6 +209,68 @@ impl SqlType {
         Self { base, ..self.clone() }
     }
 
+    /// The type of a column whose values come from a SELECT ([`crate::decode::TableRows`]). Of strings and the like only the
+    /// kind counts: every value brings its length.
+    pub(super) fn selected(&self) -> Option<ColumnType> {
+        use ColumnType as Type;
+        let small = |number: Option<u32>| number.and_then(|number| u8::try_from(number).ok());
+        let digits = small(self.length);
+        let length_bytes = 4;
+        Some(match self.base {
+            "tinyint" => Type::TinyInt,
+            "smallint" => Type::SmallInt,
+            "mediumint" => Type::MediumInt,
+            "int" => Type::Int,
+            "bigint" => Type::BigInt,
+            "float" => Type::Float,
+            "double" => Type::Double,
+            "decimal" => Type::Decimal {
+                precision: digits?,
+                scale: small(self.scale)?,
+            },
+            "year" => Type::Year,
+            "date" => Type::Date,
+            "time" => Type::Time { digits: digits? },
+            "datetime" => Type::DateTime { digits: digits? },
+            "timestamp" => Type::Timestamp { digits: digits? },
+            "bit" => Type::Bit { bits: digits? },
+            "enum" => Type::Enum {
+                bytes: if self.members.len() < 256 { 1 } else { 2 },
+            },
+            "set" => Type::Set {
+                bytes: u8::try_from(set_bytes(self.members.len())).ok()?,
+            },
+            "json" => Type::JsonText { length_bytes },
+            "vector" => Type::Vector { length_bytes },
+            _ if self.geometry_type().is_some() => Type::Geometry { length_bytes },
+            _ if self.has_charset() || self.is_bytes() => Type::Blob { length_bytes },
+            _ => return None,
+        })
+    }
+
+    /// The subtype's number, 0 for any.
+    pub(super) fn geometry_type(&self) -> Option<u8> {
+        const NAMES: [&str; 8] = [
+            "geometry",
+            "point",
+            "linestring",
+            "polygon",
+            "multipoint",
+            "multilinestring",
+            "multipolygon",
+            "geomcollection",
+        ];
+        let found = NAMES.iter().position(|name| *name == self.base);
+        found.and_then(|number| u8::try_from(number).ok())
+    }
+
+    fn is_bytes(&self) -> bool {
+        matches!(
+            self.base,
+            "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob"
+        )
+    }
+
     /// Whether a Table_map's column can be of this type; without a character set, lengths in characters are not compared.
     pub(super) fn agrees(&self, column: ColumnType, charset: Option<Charset>) -> bool {
         use ColumnType as Type;
@@ -254,11 +316,7 @@ impl SqlType {
             },
             ("mediumtext" | "mediumblob", Type::Blob { length_bytes }) => length_bytes == 3,
             ("longtext" | "longblob", Type::Blob { length_bytes }) => length_bytes == 4,
-            (
-                "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon"
-                | "geomcollection",
-                Type::Geometry { .. },
-            ) => true,
+            (_, Type::Geometry { .. }) => self.geometry_type().is_some(),
             _ => false,
         }
     }

@@ -266,10 +266,37 @@ impl TableSchema {
                 return Err(refuse_difference(format!("column {}: {difference}", known.name)));
             }
         }
+        self.complete(map)
+    }
+
+    /// The shape of the table for rows that come from a SELECT.
+    pub fn selected(&self, database: &str, table: &str) -> Result<TableMap> {
+        let column = |column: &Column| {
+            let refuse = || {
+                Error::definite(format!("rows of a table cannot be read: {database}.{table}"))
+                    .detail(format!("type {} of column {}", column.sql_type, column.name))
+                    .hint("leave the table out of source.tables, or use a version of mysync that knows the type")
+            };
+            let column_type = column.sql_type.selected().ok_or_else(refuse)?;
+            Ok((column_type, column.nullable.unwrap_or(true)))
+        };
+        let columns = self.columns.iter().map(column).collect::<Result<_>>()?;
+        let mut map = TableMap::of_columns(database, table, columns);
+        self.complete(&mut map)?;
+        Ok(map)
+    }
+
+    /// Adds what the columns' types do not say.
+    fn complete(&self, map: &mut TableMap) -> Result<()> {
         let supplied: Vec<_> = self.columns.iter().map(Column::supply).collect();
         map.supply(&supplied).map_err(refuse)?;
         if !map.is_complete() {
-            return Err(refuse_difference("the character set of a column is not known".into()));
+            return Err(Error::definite(format!(
+                "the columns of a table are not known: {}.{}",
+                map.database, map.table
+            ))
+            .detail("the character set of one")
+            .hint(HINT));
         }
         let part = |name: &String| {
             self.index_of(name).map(|column| KeyPart {

@@ -3,10 +3,12 @@
 pub mod heartbeat;
 
 mod cascades;
+mod condition;
 mod endpoint;
 mod errors;
 mod lookout;
 mod packets;
+mod rows;
 mod servers;
 mod settings;
 mod stream;
@@ -17,7 +19,7 @@ mod wire;
 use super::gtid_set::GtidSet;
 use super::preflight::Check;
 use super::topology::{self, Answer, Reached, Seen};
-use super::{Cascade, Facts, Gtids, Server, Source};
+use super::{Cascade, Facts, Gtids, RowsAnswer, RowsRequest, Server, Source};
 use crate::checkpoint::Position;
 use crate::config::{self, Config};
 use crate::error::{Error, Result};
@@ -97,6 +99,23 @@ impl MySqlSource {
         let seen = self.servers.look().await;
         self.servers.hurry(false);
         seen
+    }
+
+    /// The server that is followed, for statements beside the stream.
+    fn detached(&self) -> Self {
+        Self {
+            config: Arc::clone(&self.config),
+            filter: self.filter.clone(),
+            on_cascade: self.on_cascade,
+            servers: Servers::new(&self.config, String::new()),
+            endpoint: self.endpoint.clone(),
+            chosen: self.chosen.clone(),
+            stream: None,
+            lookout: None,
+            metrics: None,
+            heartbeat: None,
+            told: String::new(),
+        }
     }
 
     /// Connects for statements to the server that is followed, and to no other that got its name.
@@ -266,6 +285,10 @@ impl Source for MySqlSource {
         let described = tables::describe(self, &mut connection, tables).await?;
         connection.disconnect().await.ok();
         Ok(described)
+    }
+
+    fn read(&self, request: RowsRequest) -> impl Future<Output = Result<RowsAnswer>> + Send + 'static {
+        rows::read(self.detached(), request)
     }
 
     async fn cascades(&mut self) -> Result<Vec<Cascade>> {

@@ -124,11 +124,27 @@ impl Bench {
                 unsigned: column_type.contains("unsigned") || data_type == "year",
                 collation: Some(collation.as_ref().map_or(63, |id| id.parse().unwrap())),
                 members: if has_members { members(column_type) } else { Vec::new() },
+                geometry_type: GEOMETRIES
+                    .iter()
+                    .position(|name| name == data_type)
+                    .map(|number| number as u8),
             });
         }
         schemas
     }
 }
+
+/// By their numbers.
+const GEOMETRIES: [&str; 8] = [
+    "geometry",
+    "point",
+    "linestring",
+    "polygon",
+    "multipoint",
+    "multilinestring",
+    "multipolygon",
+    "geometrycollection",
+];
 
 /// `enum('a','it''s')` -> a, it's
 fn members(column_type: &str) -> Vec<String> {

@@ -429,6 +429,8 @@ async fn every_type(version: &str) {
         }
     });
     compare(&mut bench, &cases, &found).await;
+    let rows = super::selected::same_records(&bench, &events, &supplied).await;
+    println!("{rows} rows read from their tables give the same records");
     bench.lab.down().await.unwrap();
 }
 

@@ -29,6 +29,7 @@ pub fn encode(form: &Form, map: &TableMap, change: &RowChange<'_>) -> Vec<u8> {
         query: None,
         transaction: None,
         read_ns: 1,
+        is_refresh: false,
     };
     let (mut frame, mut batch) = (Frame::default(), Batch::default());
     let mut encoder = form.table(map, 0, Some(&["id".to_owned()])).unwrap();

@@ -9,7 +9,7 @@ use mysync::queue::{Batch, Publisher, Queue, Scan, Topic, TopicId};
 use mysync::reader::{self, Options};
 use mysync::schema::{TableName, TableSchema};
 use mysync::source::preflight::Check;
-use mysync::source::{Cascade, Facts, Gtids, Server, Source};
+use mysync::source::{Cascade, Facts, Gtids, RowsAnswer, RowsRequest, Server, Source};
 use mysync::stop;
 use mysync::tables::TableFilter;
 use std::cell::RefCell;
@@ -158,6 +158,10 @@ impl Source for RecordedSource {
         Ok(vec![None; tables.len()])
     }
 
+    fn read(&self, _request: RowsRequest) -> impl Future<Output = Result<RowsAnswer>> + Send + 'static {
+        std::future::ready(Err(Error::definite("this source has no tables")))
+    }
+
     async fn cascades(&mut self) -> Result<Vec<Cascade>> {
         Ok(Vec::new())
     }
@@ -218,6 +222,10 @@ impl Queue for MemoryQueue {
 
     async fn scan_end(&self, internal_topic: &str, _offsets: i64) -> Result<(Scan, bool)> {
         Ok((self.scan(internal_topic, 0).await?, true))
+    }
+
+    async fn published(&self, _from: Version) -> Result<mysync::queue::Published> {
+        Ok(mysync::queue::Published::channel().1)
     }
 
     async fn subscriber(&self, _group: &str) -> Result<KafkaSubscriber> {

@@ -7,7 +7,7 @@ use mysync::queue::kafka::KafkaSubscriber;
 use mysync::queue::{Batch, Publisher, Queue, Scan, StoredRecord, Topic, TopicId};
 use mysync::schema::{TableName, TableSchema};
 use mysync::source::preflight::Check;
-use mysync::source::{Cascade, Facts, Gtids, Server, Source};
+use mysync::source::{Cascade, Facts, Gtids, RowsAnswer, RowsRequest, Server, Source};
 use mysync::version::Version;
 use std::cell::{Ref, RefCell};
 use std::collections::BTreeMap;
@@ -114,6 +114,10 @@ impl Source for MemorySource {
 
     async fn describe(&mut self, tables: &[TableName]) -> Result<Vec<Option<TableSchema>>> {
         Ok(vec![None; tables.len()])
+    }
+
+    fn read(&self, _request: RowsRequest) -> impl Future<Output = Result<RowsAnswer>> + Send + 'static {
+        std::future::ready(Err(Error::definite("this source has no tables")))
     }
 
     async fn cascades(&mut self) -> Result<Vec<Cascade>> {
@@ -279,6 +283,10 @@ impl Queue for MemoryQueue {
 
     async fn scan_end(&self, internal_topic: &str, _offsets: i64) -> Result<(Scan, bool)> {
         Ok((self.scan(internal_topic, 0).await?, true))
+    }
+
+    async fn published(&self, _from: Version) -> Result<mysync::queue::Published> {
+        Ok(mysync::queue::Published::channel().1)
     }
 
     async fn subscriber(&self, _group: &str) -> Result<KafkaSubscriber> {

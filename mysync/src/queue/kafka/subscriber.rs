@@ -41,7 +41,7 @@ use std::sync::mpsc as blocking;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-use topics::Topics;
+pub(super) use topics::Topics;
 
 /// How often new topics are looked for.
 pub const TOPICS_INTERVAL: Duration = Duration::from_secs(1);

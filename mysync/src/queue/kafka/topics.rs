@@ -30,6 +30,9 @@ const SMALL_SEGMENTS: &[(&str, &str)] = &[
     ("segment.ms", "3600000"),
 ];
 
+/// Tombstones stay as long as the history tells which of them a switch of server may have made void.
+const TABLES: &[(&str, &str)] = &[("retention.ms", "-1"), ("delete.retention.ms", "604800000")];
+
 const FOR_EVER: &[(&str, &str)] = &[("retention.ms", "-1")];
 
 /// As long as Kafka keeps records unless told otherwise.
@@ -144,7 +147,7 @@ pub(super) async fn create(queue: &KafkaQueue, topic: Topic<'_>) -> Result<()> {
     let name = Declared::new(queue, topic).name;
     match topic {
         Topic::Table { .. } | Topic::Changes { .. } => {
-            create_named(queue, &name, queue.config.kafka.partitions, COMPACT, FOR_EVER).await
+            create_named(queue, &name, queue.config.kafka.partitions, COMPACT, TABLES).await
         }
         Topic::Transactions | Topic::Recent(_) => create_named(queue, &name, 1, "delete", FOR_A_WEEK).await,
         Topic::Compacted(_) => create_named(queue, &name, 1, COMPACT, SMALL_SEGMENTS).await,

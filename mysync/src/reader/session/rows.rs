@@ -7,6 +7,7 @@ use crate::encode::{EventPlace, TableEncoder, refuse};
 use crate::error::{Error, Result};
 use crate::queue::Publisher;
 use crate::reader::digest::TableSeed;
+use crate::reader::refresh::{Marked, is_marks};
 use crate::reader::watch::Watch;
 use crate::stop_point::{self, StopPoint};
 use tokio::time::Instant;
@@ -18,6 +19,8 @@ pub(super) struct Table {
     seed: TableSeed,
     encoder: Option<TableEncoder>,
     watch: Watch,
+    /// It has the watermarks of refreshes.
+    marks: bool,
 }
 
 impl Progress {
@@ -47,12 +50,14 @@ impl Progress {
             None
         };
         let watch = Watch::new(&mut map, encoder.is_some(), context.options);
+        let marks = encoder.is_none() && is_marks(&mut map);
         let seed = TableSeed::new(&map.database, &map.table);
         let table = Table {
             map,
             seed,
             encoder,
             watch,
+            marks,
         };
         self.tables.insert(event.table_id, table);
         Ok(())
@@ -77,6 +82,14 @@ impl Progress {
         let changes_before = self.open.changes;
         let Some(encoder) = &mut table.encoder else {
             self.trail.sight(table.watch.rows(rows, &table.map, 0));
+            if table.marks {
+                let marked = Marked {
+                    timestamp_s: event.header.timestamp_seconds,
+                    commit_us: self.transaction.commit_us(),
+                    server_id: event.header.server_id,
+                };
+                self.refresh.see(rows, &table.map, marked);
+            }
             return Ok(());
         };
         let (file, file_number, offset) = self.tracker.place();
@@ -95,15 +108,22 @@ impl Progress {
             query: self.transaction.query(),
             transaction: self.transaction.place(database, table_name),
             read_ns: now_ns(),
+            is_refresh: false,
         };
         self.lag_ms = place.read_ns / 1_000_000 - i64::from(place.timestamp_s) * 1_000;
         encoder.frame(&place, &mut self.frame);
+        let is_read = self.refresh.reads(database, table_name);
         for change in rows.rows(&table.map).map_err(refuse)? {
             let change = change.map_err(refuse)?;
             if are_new {
                 self.trail.digest.row(table.seed, rows.kind, &change);
             }
+            let before = self.batch.len();
             encoder.encode(&change, self.row, &mut self.frame, self.next_version, &mut self.batch)?;
+            if is_read {
+                let keys = (before..self.batch.len()).filter_map(|place| self.batch.record(place));
+                keys.for_each(|record| self.refresh.touch(record.key));
+            }
             self.row = self.row.checked_add(1).ok_or_else(too_many_rows)?;
             self.next_version = self.next_version.next()?;
             self.open.changes += 1;

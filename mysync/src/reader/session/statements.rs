@@ -135,6 +135,9 @@ impl<S: Source, Q: Queue> Session<'_, S, Q> {
     }
 
     async fn take_changes(&mut self, changes: &[TableChange], ddl: &Ddl) -> Result<()> {
+        for (database, table) in changes.iter().flat_map(TableChange::names) {
+            self.progress.refresh.void(database, table);
+        }
         self.refuse_cascades(changes, ddl).await?;
         let filter = self.context.filter;
         for change in changes.iter().filter(|change| change.change.changes_rows()) {

@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::schema::{Column, SqlType, TableName, TableSchema, charset, charset_of_collation};
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Row};
+use std::collections::BTreeMap;
 
 /// How long a table may be locked by others before the reader starts anew, seconds.
 const LOCK_SECONDS_MAX: u32 = 15;
@@ -31,8 +32,7 @@ pub(super) async fn describe(
     connection: &mut Conn,
     tables: &[TableName],
 ) -> Result<Vec<Option<TableSchema>>> {
-    let settings = format!("SET SESSION lock_wait_timeout = {LOCK_SECONDS_MAX}, SESSION sql_mode = ''");
-    source.rows(connection, &settings).await?;
+    prepare(source, connection).await?;
     let mut described = Vec::with_capacity(tables.len());
     for name in tables {
         described.push(describe_one(source, connection, name).await?);
@@ -40,33 +40,62 @@ pub(super) async fn describe(
     Ok(described)
 }
 
-/// Locks the table against DDL, by a transaction that has opened it, and reads it. A statement that changes the table stands
-/// in the binlog before it lets go of its lock, so it has either been seen whole, or comes later in the binlog.
+/// Settings of the session for [`open`].
+pub(super) async fn prepare(source: &MySqlSource, connection: &mut Conn) -> Result<()> {
+    let settings = format!("SET SESSION lock_wait_timeout = {LOCK_SECONDS_MAX}, SESSION sql_mode = ''");
+    source.rows(connection, &settings).await.map(drop)
+}
+
 async fn describe_one(source: &MySqlSource, connection: &mut Conn, name: &TableName) -> Result<Option<TableSchema>> {
+    let table = open(source, connection, name).await?;
+    source.rows(connection, "COMMIT").await?;
+    Ok(table)
+}
+
+/// Locks the table against DDL, by a transaction that has opened it, and describes it. A statement that changes the table stands
+/// in the binlog before it lets go of its lock, so it has either been seen whole, or comes later in the binlog. The transaction
+/// stays open.
+pub(super) async fn open(source: &MySqlSource, connection: &mut Conn, name: &TableName) -> Result<Option<TableSchema>> {
     source.rows(connection, "START TRANSACTION").await?;
     let quoted = [&name.0, &name.1].map(|part| format!("`{}`", part.replace('`', "``")));
     let lock = format!("SELECT 1 FROM {}.{} LIMIT 0", quoted[0], quoted[1]);
     match connection.query_drop(&lock).await {
         Ok(()) => {}
         Err(mysql_async::Error::Server(error)) if NO_TABLE.contains(&error.code) || error.code == NO_BASE_TABLE => {
-            source.rows(connection, "COMMIT").await?;
             return Ok(None);
         }
         Err(error) => return Err(source.sort(error, "cannot look at a table").detail(lock)),
     }
-    let table = read(source, connection, name).await?;
-    source.rows(connection, "COMMIT").await?;
-    Ok(table)
+    read(source, connection, name).await
+}
+
+/// The collations of the columns that have one, by the columns' names.
+pub(super) async fn collations(
+    source: &MySqlSource,
+    connection: &mut Conn,
+    name: &TableName,
+) -> Result<BTreeMap<String, String>> {
+    let statement = format!(
+        "SELECT column_name, collation_name FROM information_schema.columns {} AND collation_name IS NOT NULL",
+        within(name)
+    );
+    let rows = source.rows(connection, &statement).await?;
+    let pair = |row: &Row| Some((row.get::<String, usize>(0)?, row.get::<String, usize>(1)?));
+    Ok(rows.iter().filter_map(pair).collect())
+}
+
+/// The condition by which information_schema finds a table. The names' collation may take two tables for one.
+fn within(name: &TableName) -> String {
+    let [database, table] =
+        [&name.0, &name.1].map(|part| format!("'{}'", part.replace('\\', "\\\\").replace('\'', "''")));
+    format!(
+        "WHERE table_schema = {database} AND table_name = {table} AND CAST(table_schema AS BINARY) = CAST({database} AS BINARY) \
+         AND CAST(table_name AS BINARY) = CAST({table} AS BINARY)"
+    )
 }
 
 async fn read(source: &MySqlSource, connection: &mut Conn, name: &TableName) -> Result<Option<TableSchema>> {
-    let [database, table] =
-        [&name.0, &name.1].map(|part| format!("'{}'", part.replace('\\', "\\\\").replace('\'', "''")));
-    // The names' collation may take two tables for one.
-    let within = format!(
-        "WHERE table_schema = {database} AND table_name = {table} AND CAST(table_schema AS BINARY) = CAST({database} AS BINARY) \
-         AND CAST(table_name AS BINARY) = CAST({table} AS BINARY)"
-    );
+    let within = within(name);
     let statement = format!("SELECT table_collation FROM information_schema.tables {within}");
     let rows = source.rows(connection, &statement).await?;
     let Some(collation) = rows.first().map(|row| row.get::<Option<String>, usize>(0).flatten()) else {

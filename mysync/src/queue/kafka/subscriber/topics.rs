@@ -6,12 +6,12 @@ use crate::tables::{FENCE_TABLE, INTERNAL_DATABASE};
 
 /// The topics of one prefix.
 #[derive(Debug, Clone)]
-pub(super) struct Topics {
+pub(in crate::queue::kafka) struct Topics {
     prefix: String,
 }
 
 impl Topics {
-    pub(super) fn new(prefix: &str) -> Self {
+    pub(in crate::queue::kafka) fn new(prefix: &str) -> Self {
         Self {
             prefix: prefix.to_owned(),
         }
@@ -25,7 +25,7 @@ impl Topics {
     }
 
     /// Whether a topic holds changes of tables.
-    pub(super) fn follows(&self, topic: &str) -> bool {
+    pub(in crate::queue::kafka) fn follows(&self, topic: &str) -> bool {
         let rest = topic.strip_prefix(&self.prefix).and_then(|rest| rest.strip_prefix('.'));
         if rest == Some(CHANGES) {
             return true;

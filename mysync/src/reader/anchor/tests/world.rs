@@ -4,10 +4,11 @@ use super::binlog::{Binlog, FILE_START, server_uuid};
 use crate::checkpoint::{Checkpoint, Position};
 use crate::error::{Error, Result};
 use crate::queue::kafka::KafkaSubscriber;
-use crate::queue::{Batch, Publisher, Queue, Scan, StoredRecord, Topic, TopicId};
+use crate::queue::{Batch, Published, Publisher, Queue, Scan, StoredRecord, Topic, TopicId};
 use crate::schema::{TableName, TableSchema};
 use crate::source::preflight::Check;
-use crate::source::{Cascade, Facts, Gtids, Server, Source};
+use crate::source::{Cascade, Facts, Gtids, RowsAnswer, RowsRequest, Server, Source};
+use crate::version::Version;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -81,6 +82,10 @@ impl Source for MemorySource {
 
     async fn describe(&mut self, tables: &[TableName]) -> Result<Vec<Option<TableSchema>>> {
         Ok(vec![None; tables.len()])
+    }
+
+    fn read(&self, _request: RowsRequest) -> impl Future<Output = Result<RowsAnswer>> + Send + 'static {
+        std::future::ready(Err(Error::definite("this source has no tables")))
     }
 
     async fn cascades(&mut self) -> Result<Vec<Cascade>> {
@@ -193,6 +198,10 @@ impl Queue for MemoryQueue {
         let kept = usize::try_from(offsets / self.window_divisor.max(1)).unwrap();
         let first = records.len().saturating_sub(kept);
         Ok((scan_of(records[first..].to_vec()), first == 0))
+    }
+
+    async fn published(&self, _from: Version) -> Result<Published> {
+        Ok(Published::channel().1)
     }
 
     async fn subscriber(&self, _group: &str) -> Result<KafkaSubscriber> {

@@ -95,6 +95,7 @@ impl Bench {
             },
             next_version: Version::FIRST,
             prepared: Vec::new(),
+            refreshes: 0,
             numbering: 0,
             trail: None,
         };
