@@ -146,6 +146,8 @@ impl Compression {
 pub struct Reader {
     /// Name of this reader: its checkpoint's key, and its transactional ids begin with `mysync.<prefix>.<name>#`.
     pub name: String,
+    /// Whether several readers of this name may run, of which one leads and the others stand by.
+    pub ha: bool,
     /// How changes are delivered.
     pub delivery: Delivery,
     /// Longest time that a change waits for its Kafka transaction to be committed while more changes come, ms.
@@ -283,6 +285,7 @@ impl Default for Reader {
     fn default() -> Self {
         Self {
             name: "default".into(),
+            ha: false,
             delivery: Delivery::Transactional,
             commit_interval_ms: 50,
             commit_changes_max: 10_000,

@@ -13,6 +13,7 @@
 //! (which settles it) and goes on from the checkpoint found there. The real queue is [`kafka`].
 
 pub mod kafka;
+pub mod leadership;
 pub mod window;
 
 mod batch;
@@ -24,6 +25,7 @@ pub use scan::{Published, Scan, StoredRecord};
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
 use crate::version::Version;
+use leadership::Leadership;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -81,6 +83,11 @@ pub trait Queue {
     type Publisher: Publisher;
     /// The writers' half.
     type Subscriber: Subscriber;
+
+    /// What is known of the election among readers of one name.
+    fn leadership(&self) -> Leadership {
+        Leadership::alone()
+    }
 
     /// Becomes the only publisher of its name, after every older one's transaction has ended, and finds the last
     /// committed checkpoint.

@@ -16,6 +16,11 @@
 //! the same way. Versions are part of the checkpoint, so a change that is published again, since its first copy was
 //! aborted, gets the version that it had.
 //!
+//! # Leader
+//! Of several readers of one name (`reader.ha`) one leads, and the others stand by without a connection to MySQL
+//! ([`crate::queue::leadership`]). A reader that is elected opens a publisher, which fences the one before, and goes on from the
+//! checkpoint like any other; one that is not elected any more goes back to standing by.
+//!
 //! # Errors
 //! Definite ones name the binlog file and position. Nothing is skipped: an event that is not understood, or a statement
 //! that changes rows without row events, stops the reader.
@@ -44,6 +49,7 @@ use crate::encode::Form;
 use crate::error::Result;
 use crate::metrics::ReaderMetrics;
 use crate::queue::Queue;
+use crate::queue::leadership::{Leadership, Tenure};
 use crate::source::Source;
 use crate::stop::Stop;
 use crate::usage;
@@ -195,10 +201,15 @@ pub async fn run<S: Source, Q: Queue>(
     let begun = Instant::now();
     let mut backoff = BACKOFF_FIRST;
     let mut told = String::new();
+    let mut leadership = queue.leadership();
     loop {
+        let Some(mut tenure) = lead(source, &mut leadership, options, &mut stop).await? else {
+            break;
+        };
         let (changes_before, tried_at) = (summary.changes, Instant::now());
         let opened = tokio::select! {
             opened = Session::open(source, queue, filter, keys, options, &mut summary, stop.clone()) => opened,
+            () = tenure.ended() => Err(Tenure::over()),
             () = stop.stopped() => break,
         };
         let ended = match opened {
@@ -207,7 +218,8 @@ pub async fn run<S: Source, Q: Queue>(
         };
         match ended {
             Ok(()) => break,
-            Err(error) if error.is_transient() => {
+            // What a reader meets that was replaced without knowing it says nothing about its successor.
+            Err(error) if error.is_transient() || leadership.tenure().is_none() => {
                 if summary.changes > changes_before || tried_at.elapsed() > BACKOFF_LAST {
                     // It worked for a while, or has waited long enough itself.
                     backoff = BACKOFF_FIRST;
@@ -234,4 +246,29 @@ pub async fn run<S: Source, Q: Queue>(
     summary.cpu_seconds = usage::cpu_seconds();
     summary.resident_mb_max = usage::resident_mb_max();
     Ok(summary)
+}
+
+/// Waits until this reader leads, and holds nothing at the server meanwhile; `None` when it was asked to stop before.
+async fn lead<S: Source>(
+    source: &mut S,
+    leadership: &mut Leadership,
+    options: &Options,
+    stop: &mut Stop,
+) -> Result<Option<Tenure>> {
+    let tenure = match leadership.tenure() {
+        Some(tenure) => tenure,
+        None => {
+            source.release();
+            options.metrics.stand_by();
+            tracing::info!("standing by until this reader leads");
+            let gained = tokio::select! {
+                () = stop.stopped() => return Ok(None),
+                gained = leadership.gained() => gained?,
+            };
+            tracing::info!("this reader leads");
+            gained
+        }
+    };
+    options.metrics.lead();
+    Ok(Some(tenure))
 }

@@ -162,6 +162,9 @@ pub trait Source {
     /// Begins the stream at `position`, which is one of this server's.
     async fn start(&mut self, position: &Position) -> Result<()>;
 
+    /// Lets go of the server until the next start.
+    fn release(&mut self) {}
+
     /// Waits for the next event and hands out its bytes. May be dropped while waiting and called again.
     async fn next(&mut self) -> Result<&[u8]>;
 

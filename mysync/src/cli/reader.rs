@@ -18,7 +18,7 @@ pub(super) async fn run(arguments: Run) -> Result<ExitCode> {
     if !arguments.until_caught_up {
         source = source.with_heartbeat(&config, &options.metrics);
     }
-    let queue = KafkaQueue::new(&config).with_condition(&options.metrics.condition);
+    let mut queue = KafkaQueue::new(&config).with_condition(&options.metrics.condition);
     options.metrics.set_server(source.address());
     // Before anything that may have to wait, so that /health says what is waited for.
     if let Some(address) = arguments.metrics.as_ref().or(config.metrics.listen.as_ref()) {
@@ -35,8 +35,22 @@ pub(super) async fn run(arguments: Run) -> Result<ExitCode> {
     };
     preflight::require(&checks, config.reader.allow_unsafe)?;
     options.metrics.condition.allow_unsafe(preflight::failed(&checks));
+    let mut member = None;
+    if config.reader.ha {
+        let joined = reader::until_answered(&options.metrics, &mut stop, async || queue.join().await);
+        let Some(joined) = joined.await? else {
+            say_figures(&Summary::default(), arguments.json);
+            return Ok(ExitCode::SUCCESS);
+        };
+        options.metrics.set_leadership(joined.leadership());
+        queue = queue.with_leadership(joined.leadership());
+        member = Some(joined);
+    }
     let filter = TableFilter::new(&config);
-    let summary = reader::run(&mut source, &queue, &filter, &config.source.keys, &options, stop).await?;
-    say_figures(&summary, arguments.json);
+    let ended = reader::run(&mut source, &queue, &filter, &config.source.keys, &options, stop).await;
+    if let Some(member) = member {
+        member.leave().await;
+    }
+    say_figures(&ended?, arguments.json);
     Ok(ExitCode::SUCCESS)
 }

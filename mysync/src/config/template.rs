@@ -52,7 +52,8 @@ text = {}                          # "shop.customer.name" = "***": this text for
 # salt_env = "MYSYNC_MASK_SALT"    # or salt_file = "path", or salt = "..."
 
 [reader]
-name = "default"                   # the checkpoint's key; one reader a name
+name = "default"                   # the checkpoint's key; one reader a name, unless ha is on
+ha = false                         # true: any number of readers of this name may run; one leads, the others stand by
 delivery = "transactional"         # or sequenced: sooner to be seen, but after a crash the last changes come twice (same version)
 commit_interval_ms = 50            # longest wait of a change for its Kafka transaction to be committed; between two checkpoints
 commit_changes_max = 10000         # changes in a Kafka transaction, up to the end of the MySQL transaction

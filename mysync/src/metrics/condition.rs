@@ -16,6 +16,8 @@ pub enum Phase {
     Running,
     /// A server is not there; it tries again.
     Waiting,
+    /// Another reader of its name leads; it is ready to take over.
+    Standby,
 }
 
 impl Phase {
@@ -26,6 +28,7 @@ impl Phase {
             Phase::Starting => "starting",
             Phase::Running => "running",
             Phase::Waiting => "waiting",
+            Phase::Standby => "standby",
         }
     }
 }
@@ -45,6 +48,11 @@ impl Condition {
     /// It does its work.
     pub fn run(&self) {
         self.state().phase = Phase::Running;
+    }
+
+    /// Others do the work.
+    pub(super) fn stand_by(&self) {
+        self.state().phase = Phase::Standby;
     }
 
     /// Something failed that trying again may mend.
@@ -74,7 +82,7 @@ impl Condition {
         let state = self.state();
         let reason = state.last_error.as_ref().map_or("", |(_, text)| text.as_str());
         match state.phase {
-            Phase::Running => None,
+            Phase::Running | Phase::Standby => None,
             Phase::Starting => Some("starting".to_owned()),
             Phase::Waiting => Some(format!("waiting: {reason}")),
         }

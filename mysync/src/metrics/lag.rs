@@ -56,6 +56,11 @@ impl Lag {
         self.on_its_way = None;
     }
 
+    /// Others are behind or not.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
     pub(super) fn refuse(&mut self, refused: bool) {
         self.refused = refused;
     }

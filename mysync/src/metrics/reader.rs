@@ -1,12 +1,13 @@
 //! The reader's metrics.
 
-use super::condition::Condition;
+use super::condition::{Condition, Phase};
 use super::lag::{Beat, Lag};
 use super::status::{ReaderStatus, Status};
 use super::{Exposed, OTHER_TABLES, SECONDS_BUCKETS, TABLES_MAX, process};
 use crate::checkpoint::Position;
 use crate::decode::RowsKind;
 use crate::error::Error;
+use crate::queue::leadership::Leadership;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -24,6 +25,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 /// A commit that takes longer does not go through.
 const COMMIT_MAX: Duration = Duration::from_secs(30);
+
+/// A reader whose place among its rivals was not confirmed for so long does not reach the brokers.
+const CONFIRMATION_MAX: Duration = Duration::from_secs(15);
 
 /// What a reader counts. Nothing in here is per value.
 #[derive(Debug)]
@@ -45,6 +49,7 @@ pub struct ReaderMetrics {
     refreshed: Counter,
     refresh_pending: Gauge,
     lost_transactions: Counter,
+    leading: Gauge,
     lag_seconds: Gauge<f64, AtomicU64>,
     position_file: Gauge<u64, AtomicU64>,
     position_offset: Gauge<u64, AtomicU64>,
@@ -63,6 +68,8 @@ struct State {
     server: String,
     others: Vec<String>,
     lag: Lag,
+    /// Where others of its name may run, and since when it stands among them.
+    leadership: Option<(Leadership, Instant)>,
     tables: BTreeSet<(String, String)>,
     /// The position that a commit on its way leads to, and since when.
     commit: Option<(Position, Instant)>,
@@ -113,6 +120,7 @@ impl Default for ReaderMetrics {
             refreshed: Counter::default(),
             refresh_pending: Gauge::default(),
             lost_transactions: Counter::default(),
+            leading: Gauge::default(),
             lag_seconds: Gauge::default(),
             position_file: Gauge::default(),
             position_offset: Gauge::default(),
@@ -120,6 +128,7 @@ impl Default for ReaderMetrics {
                 server: String::new(),
                 others: Vec::new(),
                 lag: Lag::default(),
+                leadership: None,
                 tables: BTreeSet::new(),
                 commit: None,
                 position: None,
@@ -136,6 +145,11 @@ impl ReaderMetrics {
     fn register(&mut self) {
         process::register(&mut self.registry);
         let registry = self.registry.sub_registry_with_prefix("mysync_reader");
+        registry.register(
+            "leading",
+            "1 while this reader leads, 0 while it stands by for another one",
+            self.leading.clone(),
+        );
         registry.register(
             "lag_seconds",
             "Seconds since the last heartbeat was written before which everything is committed; -1 when unknown",
@@ -215,6 +229,29 @@ impl ReaderMetrics {
     pub fn set_others(&self, others: Vec<String>, strays: usize) {
         self.stray_servers.set(i64::try_from(strays).unwrap_or(i64::MAX));
         self.state().others = others;
+    }
+
+    /// Others of its name may run.
+    pub fn set_leadership(&self, leadership: Leadership) {
+        self.state().leadership = Some((leadership, Instant::now()));
+    }
+
+    /// It leads, or is the only one.
+    pub fn lead(&self) {
+        self.leading.set(1);
+    }
+
+    /// Another one may lead: what this one knows of the stream is old.
+    pub fn stand_by(&self) {
+        self.leading.set(0);
+        self.in_flight.set(0);
+        let mut state = self.state();
+        state.lag.forget();
+        state.commit = None;
+        state.others.clear();
+        self.stray_servers.set(0);
+        drop(state);
+        self.condition.stand_by();
     }
 
     /// The counters of a table, to be kept while its table map is valid.
@@ -328,6 +365,18 @@ impl ReaderMetrics {
         if let Some(complaint) = self.condition.complaint() {
             return Some(complaint);
         }
+        if let Some((leadership, since)) = &state.leadership {
+            let unconfirmed = leadership.confirmed_ago().unwrap_or_else(|| since.elapsed());
+            if unconfirmed > CONFIRMATION_MAX {
+                return Some(format!(
+                    "the brokers have not confirmed this reader's place among those that may lead for {} s",
+                    unconfirmed.as_secs()
+                ));
+            }
+        }
+        if self.condition.phase() == Phase::Standby {
+            return None;
+        }
         let silent = state.events_seen_at.elapsed();
         if silent > SILENCE_MAX && state.events_seen == self.events.get() {
             return Some(format!("no event from MySQL for {} s", silent.as_secs()));
@@ -338,6 +387,11 @@ impl ReaderMetrics {
             "a Kafka commit has taken {} s and is not done",
             commit.as_secs()
         ))
+    }
+
+    fn leadership_name(&self) -> String {
+        let name = if self.leading.get() == 1 { "leading" } else { "standby" };
+        name.to_owned()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -367,6 +421,7 @@ impl Exposed for ReaderMetrics {
             last_error: self.condition.last_error(),
             unsafe_settings: self.condition.unsafe_settings(),
             reader: Some(ReaderStatus {
+                leadership: state.leadership.as_ref().map(|_| self.leadership_name()),
                 server: state.server.clone(),
                 others: state.others.clone(),
                 position: state.position.clone(),
@@ -389,5 +444,39 @@ impl Exposed for ReaderMetrics {
             state.events_seen = events;
             state.events_seen_at = Instant::now();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_stands_by_is_healthy_as_long_as_the_brokers_know_it() {
+        let (candidate, leadership) = Leadership::contested();
+        let metrics = ReaderMetrics::default();
+        metrics.set_leadership(leadership);
+        metrics.stand_by();
+        candidate.confirm(tokio::time::Instant::now());
+        let look = || {
+            let status = metrics.status();
+            (status.reader.unwrap().leadership.unwrap(), status.phase, status.healthy)
+        };
+        let standby = |healthy| ("standby".to_owned(), "standby".to_owned(), healthy);
+        assert_eq!(look(), standby(true));
+        assert!(metrics.text().contains("mysync_reader_leading 0") && metrics.text().contains("lag_seconds -1.0"));
+        tokio::time::advance(CONFIRMATION_MAX * 2).await;
+        assert_eq!(look(), standby(false));
+        let reason = metrics.status().reason.unwrap();
+        assert!(
+            reason.contains("have not confirmed") && reason.ends_with("for 30 s"),
+            "{reason}"
+        );
+
+        candidate.confirm(tokio::time::Instant::now());
+        metrics.lead();
+        metrics.condition.run();
+        assert_eq!(look(), ("leading".to_owned(), "running".to_owned(), true));
+        assert!(metrics.text().contains("mysync_reader_leading 1"));
     }
 }

@@ -25,7 +25,7 @@ pub struct Status {
     pub role: String,
     /// Version of the program.
     pub version: String,
-    /// `starting`, `running` or `waiting`.
+    /// `starting`, `running`, `waiting` or `standby`.
     pub phase: String,
     /// Whether it does its work.
     pub healthy: bool,
@@ -57,6 +57,9 @@ pub struct LastError {
 /// What only a reader has.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReaderStatus {
+    /// `leading` or `standby`; `None` where no other reader of its name may run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leadership: Option<String>,
     /// The MySQL server, `host:port`.
     pub server: String,
     /// What the other servers of `source.servers` are, one line each; as far as one is followed.
@@ -114,6 +117,9 @@ impl fmt::Display for Status {
         }
         line("phase", &format_args!("{}, up {} s", self.phase, self.uptime_s))?;
         if let Some(reader) = &self.reader {
+            if let Some(leadership) = &reader.leadership {
+                line("leadership", leadership)?;
+            }
             line("server", &reader.server)?;
             match &reader.position {
                 None => line("position", &"none committed yet")?,
@@ -226,6 +232,7 @@ mod tests {
             }),
             unsafe_settings: vec!["kafka.min_insync_replicas: expected 2 or more, found 1".into()],
             reader: Some(ReaderStatus {
+                leadership: Some("leading".into()),
                 server: "db:3306".into(),
                 others: vec!["db2:3306: read-only, replicates from 3e11fa47-71ca-11e1-9e33-c80aa9429562".into()],
                 position: Some(Position {

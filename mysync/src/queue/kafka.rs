@@ -13,6 +13,7 @@
 
 mod checkpoints;
 mod connection;
+mod election;
 mod lead;
 mod published;
 mod publisher;
@@ -20,9 +21,11 @@ mod scan;
 mod subscriber;
 mod topics;
 
+pub use election::KafkaMember;
 pub use publisher::KafkaPublisher;
 pub use subscriber::KafkaSubscriber;
 
+use super::leadership::Leadership;
 use super::{Published, Queue, Scan, Topic};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
@@ -48,6 +51,7 @@ pub struct KafkaQueue {
     condition: Arc<Condition>,
     /// The place of this reader among those of its name.
     lead: Arc<Lead>,
+    leadership: Leadership,
 }
 
 impl KafkaQueue {
@@ -58,6 +62,7 @@ impl KafkaQueue {
             config: config.clone(),
             condition: Arc::default(),
             lead: Arc::new(Lead::new()),
+            leadership: Leadership::alone(),
         }
     }
 
@@ -65,6 +70,13 @@ impl KafkaQueue {
     #[must_use]
     pub fn with_condition(mut self, condition: &Arc<Condition>) -> Self {
         self.condition = Arc::clone(condition);
+        self
+    }
+
+    /// The queue of a reader that has rivals.
+    #[must_use]
+    pub fn with_leadership(mut self, leadership: Leadership) -> Self {
+        self.leadership = leadership;
         self
     }
 
@@ -152,6 +164,10 @@ impl Queue for KafkaQueue {
     type Publisher = KafkaPublisher;
     type Subscriber = KafkaSubscriber;
 
+    fn leadership(&self) -> Leadership {
+        self.leadership.clone()
+    }
+
     async fn publisher(&self) -> Result<(KafkaPublisher, Option<Checkpoint>)> {
         match self.open_publisher().await {
             Ok(opened) => Ok(opened),
@@ -183,11 +199,15 @@ impl Queue for KafkaQueue {
 impl KafkaQueue {
     async fn open_publisher(&self) -> Result<(KafkaPublisher, Option<Checkpoint>)> {
         topics::create(self, Topic::Compacted("checkpoint")).await?;
-        self.lead.require(self).await?;
+        if !self.leadership.is_contested() {
+            self.lead.require(self).await?;
+        }
         let publisher = KafkaPublisher::open(self).await?;
         stop_point::reach(StopPoint::Fenced);
         let last = checkpoints::last(self).await?;
-        self.lead.opened(self, last.as_ref())?;
+        if !self.leadership.is_contested() {
+            self.lead.opened(self, last.as_ref())?;
+        }
         if last.is_none() {
             topics::require_unused_prefix(self).await?;
         }

@@ -22,6 +22,7 @@ use crate::checkpoint::Checkpoint;
 use crate::decode::Format;
 use crate::encode::Frame;
 use crate::error::Result;
+use crate::queue::leadership::Tenure;
 use crate::queue::{Batch, Publisher, Queue, Topic, TopicId};
 use crate::source::Source;
 use crate::stop::Stop;
@@ -52,6 +53,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) struct Session<'r, S: Source, Q: Queue> {
     source: &'r mut S,
     queue: &'r Q,
+    tenure: Tenure,
     publisher: Q::Publisher,
     context: Context<'r>,
     stop: Stop,
@@ -115,6 +117,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
         summary: &'r mut Summary,
         stop: Stop,
     ) -> Result<Self> {
+        let tenure = queue.leadership().tenure().ok_or_else(Tenure::over)?;
         let (mut publisher, checkpoint) = queue.publisher().await?;
         let found = checkpoint.is_some();
         let server = source
@@ -185,6 +188,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
         Ok(Self {
             source,
             queue,
+            tenure,
             publisher,
             context,
             stop,
@@ -211,6 +215,9 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             () = self.stop.stopped() => {}
         }
         while !self.stop.is_stopped() && !self.is_caught_up() {
+            if self.tenure.has_ended() {
+                return Err(Tenure::over());
+            }
             self.take_outcome_at_hand()?;
             if self.is_commit_due() {
                 self.commit().await?;
@@ -271,6 +278,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             }
             error = self.progress.refresh.failed() => Err(error),
             () = tokio::time::sleep_until(checkpoint_at), if is_checkpoint_due => self.commit().await,
+            () = self.tenure.ended() => Err(Tenure::over()),
             () = tokio::time::sleep_until(heartbeat_at.unwrap_or(checkpoint_at)), if heartbeat_at.is_some() => Ok(()),
             () = self.stop.stopped() => Ok(()),
         }

@@ -388,6 +388,11 @@ impl Source for MySqlSource {
         Ok(())
     }
 
+    fn release(&mut self) {
+        self.leave();
+        self.servers.rest();
+    }
+
     async fn next(&mut self) -> Result<&[u8]> {
         self.next_of(Pieces::Never).await
     }

@@ -57,10 +57,16 @@ impl Process {
         Self { child, stdout, stderr }
     }
 
+    /// Sends a signal, given by its name.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status();
+        assert!(sent.unwrap().success());
+    }
+
     /// SIGTERM; gives the exit code.
     pub fn terminate(&mut self) -> i32 {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.signal("TERM");
         self.ended()
     }
 

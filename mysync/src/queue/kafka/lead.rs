@@ -1,4 +1,5 @@
-//! Which of several readers of one name goes on: one, and the one that was started last.
+//! Which of several readers of one name goes on: one, and the one that was started last. With `reader.ha` they elect one
+//! instead ([`super::election`]), and nothing of this is asked.
 //!
 //! Opening a publisher fences every older one. Whoever was fenced must not simply open another: two readers would fence each
 //! other in turns for ever. So each checkpoint bears the process that wrote it, in the header `mysync.reader`, and a reader

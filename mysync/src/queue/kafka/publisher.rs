@@ -30,6 +30,7 @@ use super::topics::{self, Declared};
 use crate::checkpoint::Checkpoint;
 use crate::config::Delivery;
 use crate::error::{Error, Result};
+use crate::queue::leadership::Tenure;
 use crate::queue::{Batch, Publisher, Topic, TopicId};
 use rdkafka::error::KafkaError;
 use rdkafka::message::DeliveryResult;
@@ -71,9 +72,14 @@ pub struct KafkaPublisher {
 impl KafkaPublisher {
     /// Fences every older publisher of the same name and waits until its transactions have ended.
     pub(super) async fn open(queue: &KafkaQueue) -> Result<Self> {
+        let tenure = queue.leadership.tenure().ok_or_else(Tenure::over)?;
         let owned = queue.clone();
         let opened = tokio::task::spawn_blocking(move || Transactions::open(&owned)).await;
         let transactions = opened.map_err(Error::transient_join)??;
+        if !tenure.is_confirmed() {
+            // It may have fenced its successor, who then takes over once more.
+            return Err(Tenure::over());
+        }
 
         let (commands, received) = mpsc::channel(BATCHES_QUEUED_MAX);
         let (give_back, emptied) = mpsc::channel(BATCHES_QUEUED_MAX + 2);
@@ -86,7 +92,7 @@ impl KafkaPublisher {
             }
             Delivery::Sequenced => {
                 let (checkpoints, to_commit) = mpsc::channel(BATCHES_QUEUED_MAX);
-                let sequencer = Sequencer::open(queue, checkpoints, give_back.clone())?;
+                let sequencer = Sequencer::open(queue, tenure, checkpoints, give_back.clone())?;
                 let told = outcome.clone();
                 let transactions = transactions.with_one_lane();
                 start_thread("kafka-checkpoints", move || {

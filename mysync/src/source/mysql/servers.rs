@@ -87,6 +87,12 @@ impl Servers {
         self.board.clone()
     }
 
+    /// Looks at none of them until the next question.
+    pub(super) fn rest(&mut self) {
+        self.looking = JoinSet::new();
+        self.writer.send_modify(|board| board.0.fill(None));
+    }
+
     /// Looks at all of them now, and often from now on, or as usual.
     pub(super) fn hurry(&self, is_hurried: bool) {
         self.pace.send_replace(if is_hurried { PACE_HURRIED } else { PACE });

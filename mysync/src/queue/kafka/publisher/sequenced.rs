@@ -7,6 +7,11 @@
 //! means that this producer is of no more use: it is dropped with all that it holds, and a new one gets everything again that
 //! is not acknowledged, from the first record on ([`Window`]).
 //!
+//! # Rivals
+//! A reader that may have rivals hands nothing to the library while its tenure is not confirmed, and takes back what the
+//! library has not sent by then ([`crate::queue::leadership`]). What a process that stood still cannot take back is what its
+//! library sends in the moment in which it wakes: copies, as from any reader that was replaced ([`super`]).
+//!
 //! # Fences
 //! Whoever sees a row of the fence table takes it that all changes before it are in the topics. So such a record waits until
 //! everything before it is acknowledged.
@@ -22,6 +27,7 @@ use crate::error::{Error, Result};
 use crate::queue::Batch;
 use crate::queue::kafka::topics::Declared;
 use crate::queue::kafka::{KafkaQueue, sort};
+use crate::queue::leadership::Tenure;
 use crate::queue::window::{Bounds, Window};
 use crate::stop_point::{self, StopPoint};
 use rdkafka::config::RDKafkaLogLevel;
@@ -55,6 +61,9 @@ type Delivered = (u64, Option<KafkaError>);
 /// What the thread owns.
 pub(super) struct Sequencer {
     config: ClientConfig,
+    tenure: Tenure,
+    /// The tenure is in doubt, and what the library held was taken back.
+    is_silent: bool,
     producer: Producer,
     topics: Vec<Declared>,
     window: Window,
@@ -86,15 +95,17 @@ struct Producer {
 impl Sequencer {
     pub(super) fn open(
         queue: &KafkaQueue,
+        tenure: Tenure,
         transactions: mpsc::Sender<Command>,
         give_back: mpsc::Sender<Batch>,
     ) -> Result<Self> {
         let interval = Duration::from_millis(queue.config.reader.commit_interval_ms);
-        Self::with_config(producer_config(queue), interval, transactions, give_back)
+        Self::with_config(producer_config(queue), tenure, interval, transactions, give_back)
     }
 
     fn with_config(
         mut config: ClientConfig,
+        tenure: Tenure,
         checkpoint_interval: Duration,
         transactions: mpsc::Sender<Command>,
         give_back: mpsc::Sender<Batch>,
@@ -107,6 +118,8 @@ impl Sequencer {
         Ok(Self {
             producer: Producer::open(&config)?,
             config,
+            tenure,
+            is_silent: false,
             topics: Vec::new(),
             window: Window::new(WINDOW),
             transactions,
@@ -133,6 +146,7 @@ impl Sequencer {
 
     async fn work(mut self, mut commands: mpsc::Receiver<Command>) -> Result<()> {
         let transactions = self.transactions.clone();
+        let [mut doubted, mut settled] = [self.tenure.clone(), self.tenure.clone()];
         let mut delivered = Vec::with_capacity(DELIVERIES_MAX);
         loop {
             self.hand_out()?;
@@ -160,6 +174,14 @@ impl Sequencer {
                     Err(_) => return Ok(()),
                 },
                 () = tokio::time::sleep_until(self.checkpoint_due), if may_follow && early => {}
+                () = doubted.doubted(), if !self.is_silent => self.fall_silent()?,
+                () = settled.settled(), if self.is_silent => {
+                    if self.tenure.has_ended() {
+                        return Err(Tenure::over());
+                    }
+                    self.is_silent = false;
+                    self.progress_at = Instant::now();
+                }
                 () = tokio::time::sleep_until(self.progress_at + STALLED_MAX), if waits => {
                     let left = self.window.end() - self.window.acknowledged_to();
                     let what = format!("{left} records were not acknowledged in {} s", STALLED_MAX.as_secs());
@@ -199,6 +221,9 @@ impl Sequencer {
     fn hand_out(&mut self) -> Result<()> {
         let (mut before, first) = (None, self.window.next().map(|(number, _)| number));
         while let Some((number, record)) = self.window.next() {
+            if self.is_silent || !self.tenure.is_confirmed() {
+                return Ok(());
+            }
             if before.replace(record.version) == Some(record.version) {
                 stop_point::reach(StopPoint::BetweenRecords);
             }
@@ -248,6 +273,16 @@ impl Sequencer {
             "a new producer sends again what is not acknowledged"
         );
         tokio::time::sleep(RESTART_PAUSE).await;
+        self.start_again()
+    }
+
+    /// Another reader may lead: what is not acknowledged stays here until that is settled.
+    fn fall_silent(&mut self) -> Result<()> {
+        tracing::warn!(
+            from = self.window.acknowledged_to(),
+            "the brokers do not confirm that this reader leads: nothing more is sent until they do"
+        );
+        self.is_silent = true;
         self.start_again()
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::checkpoint::Position;
+use crate::queue::leadership::{CONFIRMATION_AGE_MAX, Leadership};
 use crate::queue::{Origin, TopicId};
 use crate::version::Version;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -32,6 +33,10 @@ struct Bench {
 
 impl Bench {
     fn start() -> Self {
+        Self::start_under(Tenure::unlimited())
+    }
+
+    fn start_under(tenure: Tenure) -> Self {
         let cluster = MockCluster::new(1).unwrap();
         for topic in [TABLE, FENCES] {
             cluster.create_topic(topic, PARTITIONS, 1).unwrap();
@@ -46,7 +51,7 @@ impl Bench {
         let (transactions, following) = mpsc::channel(64);
         let (outcome, outcomes) = mpsc::channel(2);
         let (give_back, _) = mpsc::channel(1);
-        let sequencer = Sequencer::with_config(config, Duration::ZERO, transactions, give_back).unwrap();
+        let sequencer = Sequencer::with_config(config, tenure, Duration::ZERO, transactions, give_back).unwrap();
         let thread = std::thread::spawn(move || sequencer.run(received, &outcome));
         for (id, (name, is_table)) in (0..).zip([(TABLE, true), (FENCES, true), ("p.__internal", false)]) {
             let declared = Declared {
@@ -256,5 +261,44 @@ fn a_fence_waits_for_everything_before_it() {
     assert_eq!(bench.read(FENCES).concat().len(), 2);
     require_first_copies_in_order(&bench.read(TABLE), [2, 3, 5].into_iter());
     drop(bench.commands);
+    bench.thread.join().unwrap();
+}
+
+#[test]
+fn a_reader_whose_tenure_is_in_doubt_sends_nothing_and_takes_back_what_the_library_has_not_sent() {
+    let (candidate, leadership) = Leadership::contested();
+    candidate.elect();
+    candidate.confirm(Instant::now());
+    let mut bench = Bench::start_under(leadership.tenure().unwrap());
+    let lead = |bench: &Bench, broker| {
+        for partition in 0..PARTITIONS {
+            bench.cluster.partition_leader(TABLE, partition, broker).unwrap();
+        }
+    };
+    bench.send(&[1, 0]);
+    bench.commit();
+    bench.until_checkpoint();
+    // The library holds two records when the process stands still, and gets no more when it goes on. Each look takes longer
+    // than a record does.
+    lead(&bench, None);
+    bench.send(&[0, 0]);
+    assert_eq!(bench.read(FENCES).concat(), [1]);
+    candidate.confirm(Instant::now() - CONFIRMATION_AGE_MAX);
+    bench.send(&[0]);
+    assert_eq!(bench.read(FENCES).concat(), [1]);
+    lead(&bench, Some(1));
+    assert_eq!(bench.read(TABLE).concat(), [2]);
+    // It leads after all.
+    candidate.confirm(Instant::now());
+    bench.commit();
+    bench.until_checkpoint();
+    require_first_copies_in_order(&bench.read(TABLE), 2..=5);
+    // It does not: what comes now is its successor's.
+    candidate.confirm(Instant::now() - CONFIRMATION_AGE_MAX);
+    bench.send(&[0]);
+    candidate.dismiss();
+    let error = bench.outcomes.blocking_recv().unwrap().unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    require_first_copies_in_order(&bench.read(TABLE), 2..=5);
     bench.thread.join().unwrap();
 }
