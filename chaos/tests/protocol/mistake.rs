@@ -41,6 +41,8 @@ pub enum Mistake {
     EpochKept,
     /// Lost changes are taken out of the position, but their rows are not read back.
     NoRefresh,
+    /// A row that was read back is not read back again, though what it was read from is lost, too.
+    ReadBackTrusted,
     /// That rows are to be read back is remembered by the reader only.
     RefreshForgotten,
     /// Rows that were read back are published at once, wherever the stream stands.

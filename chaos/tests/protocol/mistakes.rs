@@ -142,6 +142,13 @@ fn a_lossy_switch_without_refresh() {
 }
 
 #[test]
+fn a_row_that_was_read_back_from_what_is_lost() {
+    let mut protocol = with_switches(by_gtid());
+    protocol.bounds.lost_max = 1;
+    require_caught(Mistake::ReadBackTrusted, protocol, Wrong::Stale);
+}
+
+#[test]
 fn a_refresh_forgotten_at_a_restart() {
     require_caught(Mistake::RefreshForgotten, by_gtid(), Wrong::Stale);
 }

@@ -2,7 +2,7 @@
 
 use super::action::{Action, Promoted, Who};
 use super::judge::{self, Wrong};
-use super::kafka::{Checkpoint, Record, Seen, Version};
+use super::kafka::{Checkpoint, Record, Version};
 use super::locate::{Located, locate};
 use super::mistake::Mistake;
 use super::mysql::{Anchor, Entry, KEYS, Script, Server, Value};
@@ -380,16 +380,27 @@ impl Protocol {
             }
         }
         if let Some(from) = lost_from {
-            let seen = Seen::of(&state.topic, self.script);
-            for change in seen.changes.iter().filter(|change| change.version >= from) {
-                place.due |= 1 << self.script.changes(change.transaction)[change.index].key;
-            }
+            // Compaction leaves the last record of a key.
+            place.due |= (0..KEYS)
+                .filter(|key| self.last_record(state, *key).is_some_and(|version| version >= from))
+                .fold(0, |due, key| due | 1 << key);
             if self.makes(Mistake::NoRefresh) {
                 place.due = 0;
             }
         }
         opened.lost = lost_from.map(|from| from..checkpointed.next_epoch().before_epoch());
         opened.is_started = self.makes(Mistake::NoFirstCheckpoint);
+    }
+
+    /// The version of a key's last record.
+    fn last_record(&self, state: &State, key: usize) -> Option<Version> {
+        let last = state.topic.iter().rev().find(|record| match record {
+            Record::Change { transaction, index, .. } => self.script.changes(*transaction)[*index].key == key,
+            Record::Refreshed { key: other, .. } => *other == key,
+            Record::Lost { .. } | Record::Barrier { .. } => false,
+        })?;
+        let is_trusted = matches!(last, Record::Refreshed { .. }) && self.makes(Mistake::ReadBackTrusted);
+        last.version().filter(|_| !is_trusted)
     }
 
     fn commit(&self, state: &mut State, who: Who) {
