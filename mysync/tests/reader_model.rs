@@ -5,6 +5,8 @@
 
 #[path = "reader_model/events.rs"]
 mod events;
+#[path = "reader_model/switch.rs"]
+mod switch;
 #[path = "reader_model/world.rs"]
 mod world;
 
@@ -13,6 +15,7 @@ use mysync::config::{Config, OnCascade, OnDdl, OnLost, Start};
 use mysync::encode::Form;
 use mysync::error::{Error, Kind};
 use mysync::reader::{self, Options, Summary};
+use mysync::source::Source;
 use mysync::stop;
 use mysync::tables::TableFilter;
 use mysync::version::Version;
@@ -48,6 +51,11 @@ fn read(log: &Log, queue: &MemoryQueue, source_faults: &[usize]) -> Result<Summa
 
 /// The same, with compressed transactions as a whole or in pieces.
 fn read_as(log: &Log, queue: &MemoryQueue, source_faults: &[usize], takes_pieces: bool) -> Result<Summary, Error> {
+    read_from(&mut MemorySource::new(log, source_faults), queue, takes_pieces)
+}
+
+/// Runs the reader until it has caught up with a source.
+fn read_from(source: &mut impl Source, queue: &MemoryQueue, takes_pieces: bool) -> Result<Summary, Error> {
     let text = mysync::config::TEMPLATE.replace("password_env = \"MYSYNC_MYSQL_PASSWORD\"", "password = \"x\"");
     let text = text.replace("transaction_metadata = false", "transaction_metadata = true");
     let config = mysync::config::parse(&text, "test").unwrap();
@@ -57,10 +65,9 @@ fn read_as(log: &Log, queue: &MemoryQueue, source_faults: &[usize], takes_pieces
         .start_paused(true)
         .build()
         .unwrap();
-    let mut source = MemorySource::new(log, source_faults);
     let (_sender, stop) = stop::channel();
     runtime.block_on(reader::run(
-        &mut source,
+        source,
         queue,
         &filter,
         &BTreeMap::new(),

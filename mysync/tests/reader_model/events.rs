@@ -67,6 +67,46 @@ impl Log {
         log
     }
 
+    /// The log of a server with GTID: each transaction is the source that it was committed on, its number there, and the ids
+    /// that it inserts, of which no more than `rows_max` are in one event.
+    pub fn with_gtid(transactions: &[(u8, u64, Vec<i32>)], rows_max: usize) -> Self {
+        let mut log = Log::of(&[]);
+        for (source, number, ids) in transactions {
+            let mut gtid = vec![0];
+            gtid.extend_from_slice(&[*source; 16]);
+            gtid.extend_from_slice(&number.to_le_bytes());
+            log.push(33, BORN_S + 1, &gtid);
+            log.query("BEGIN");
+            ids.chunks(rows_max).for_each(|ids| log.rows(ids));
+            log.push(16, BORN_S + 1, &7_u64.to_le_bytes());
+            log.ends.push(log.events.len());
+        }
+        log
+    }
+
+    /// The events that a server with GTID sends to whoever has all but the last transactions: the file's name, its format, and
+    /// from the first event of the transaction with this index on.
+    pub fn sent_from(&self, transaction: usize, file: &str) -> Vec<Vec<u8>> {
+        let mut artificial = Log {
+            events: Vec::new(),
+            ends: Vec::new(),
+        };
+        let mut rotate = (FILE_START as u64).to_le_bytes().to_vec();
+        rotate.extend_from_slice(file.as_bytes());
+        artificial.push(4, 0, &rotate);
+        artificial.events.push(self.events[0].clone());
+        for event in &mut artificial.events {
+            event[13..17].copy_from_slice(&[0; 4]);
+        }
+        let begin = if transaction == 0 {
+            1
+        } else {
+            self.ends[transaction - 1]
+        };
+        artificial.events.extend_from_slice(&self.events[begin..]);
+        artificial.events
+    }
+
     fn rows(&mut self, ids: &[i32]) {
         if !ids.is_empty() {
             self.push(19, BORN_S + 1, &table_map());
