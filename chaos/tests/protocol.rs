@@ -4,8 +4,8 @@
 //!
 //! # What is modelled
 //! - **MySQL**: servers with a log of transactions, each of rows or of an anchor. A replica has a beginning of its primary's log;
-//!   when it is promoted, clients go on there. The old primary stays readable for whoever is connected to it. It may follow
-//!   the new one and be promoted again; a server may have purged the beginning of its binlogs, or come back as an older state
+//!   when it is promoted, clients go on there. The old primary still serves whoever is connected to it, and takes their anchors.
+//!   It may follow the new one and be promoted again; a server may have purged the beginning of its binlogs, or come back as an older state
 //!   of itself. Servers put the rows of a transaction into events differently.
 //! - **Readers**: two. One opens a session (fences the other, finds checkpoint and position, commits a first checkpoint), reads
 //!   transaction by transaction, commits what it has read with the checkpoint, writes anchors and notes those that it reads,

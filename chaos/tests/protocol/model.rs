@@ -185,7 +185,8 @@ impl Model for Protocol {
             Action::Commit(who) => self.commit(&mut next, who),
             Action::WriteAnchor(who) => {
                 next.spent.anchors += 1;
-                let server = &mut next.servers[next.primary];
+                let followed = next.session(who).place.server;
+                let server = &mut next.servers[followed];
                 let anchor = Anchor {
                     written_at: next.spent.anchors,
                     sequence: server.sequence() + 1,
@@ -302,7 +303,7 @@ impl Protocol {
         if has_more && !waits && !is_fenced {
             actions.push(Action::Commit(who));
         }
-        if state.spent.anchors < self.bounds.anchors && session.place.server == state.primary {
+        if state.spent.anchors < self.bounds.anchors {
             actions.push(Action::WriteAnchor(who));
         }
         if who == Who::Live && session.is_started && session.place.due != 0 {
