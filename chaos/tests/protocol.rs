@@ -5,15 +5,15 @@
 //! # What is modelled
 //! - **MySQL**: servers with a log of transactions, each of rows or of an anchor. A replica has a beginning of its primary's log;
 //!   when it is promoted, clients go on there. The old primary still serves whoever is connected to it, and takes their anchors.
-//!   It may follow the new one and be promoted again; a server may have purged the beginning of its binlogs, or come back as an older state
-//!   of itself. Servers put the rows of a transaction into events differently.
+//!   It may follow the new one and be promoted again; a server may have purged the beginning of its binlogs, or come back as an
+//!   older state of itself. Servers put the rows of a transaction into events differently.
 //! - **Readers**: two. One opens a session (fences the other, finds checkpoint and position, commits a first checkpoint), reads
 //!   transaction by transaction, commits what it has read with the checkpoint, writes anchors and notes those that it reads,
 //!   and reads rows back that a lossy switch left over. It may fail at any time, or be replaced without noticing it and go on
 //!   (paused, cut off). Who leads is no part of the model: any reader may open at any time, so nothing rests on the election.
 //! - **Kafka**: a log of records, and the last checkpoint. Transactional: both move in one step, and a fenced reader's step is
 //!   refused. Sequenced: records go out one by one, a fenced reader's too, and the checkpoint follows; consumers drop what is
-//!   not above the highest version that they have seen.
+//!   not above the highest version that they have seen. The topic is compacted: who looks for rows finds each key's last record.
 //! - **Consumers**: the store is what the records make it; what was told to be lost is taken out of what counts as published.
 //!
 //! # What is abstracted
@@ -25,6 +25,8 @@
 //! - To find the position is one step. What it reads does not change under it: the checkpoint's owner is fenced, and logs only grow.
 //! - A primary that comes back as an older state of itself is not modelled with GTID or in sequenced delivery, which both cannot
 //!   notice it: MySQL has to be durable there (`sync_binlog = 1`).
+//!
+//! How a transactional publisher takes turns over several transactional ids is a model of its own: `lanes`.
 //!
 //! A counterexample is printed as the steps that lead to it, the shortest there is: `cargo test -p chaos --test protocol -- --nocapture`.
 
