@@ -1,4 +1,5 @@
-//! A sample of the drills of the suite `switch`, which `ci/drills switch` runs whole.
+//! A sample of the drills of the suite `switch`, which `ci/drills switch` runs whole: one with GTID, and one without in which
+//! MySQL loses what was published.
 
 #![allow(clippy::unwrap_used)]
 
@@ -32,4 +33,9 @@ async fn drill(name: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reader_follows_another_server_with_gtid() {
     drill("switch-gtid").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_mysql_loses_without_gtid_is_listed_and_taken_back() {
+    drill("switch-lossy-anchor").await;
 }
