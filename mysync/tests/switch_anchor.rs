@@ -129,7 +129,8 @@ async fn switches(version: &str) {
         .start()
         .await
         .unwrap();
-    let config = config::parse(&lab.config_toml("anchor", &["shop.*"]), "test.toml").unwrap();
+    let config = lab.config("anchor", &["shop.*"]).reader("on_lost = \"stop\"");
+    let config = config::parse(&config.toml(), "test.toml").unwrap();
     let [first, second, third] = [0, 1, 2].map(|index| lab.mysql(index).unwrap().clone());
     let more = if version == "5.6" {
         ")"
