@@ -10,7 +10,7 @@ use mysync::error::{Error, Kind, Result};
 use mysync::schema::{TableName, TableSchema};
 use mysync::source::gtid_set::GtidSet;
 use mysync::source::preflight::Check;
-use mysync::source::{Cascade, Facts, Gtids, Server, Source};
+use mysync::source::{Cascade, Facts, Gtids, RowsAnswer, RowsRequest, Server, Source};
 use proptest::prelude::*;
 use std::collections::VecDeque;
 
@@ -131,6 +131,10 @@ impl Source for Cluster {
 
     async fn describe(&mut self, tables: &[TableName]) -> Result<Vec<Option<TableSchema>>> {
         Ok(vec![None; tables.len()])
+    }
+
+    fn read(&self, _request: RowsRequest) -> impl Future<Output = Result<RowsAnswer>> + Send + 'static {
+        std::future::ready(Err(Error::definite("these servers have no tables")))
     }
 
     async fn cascades(&mut self) -> Result<Vec<Cascade>> {
