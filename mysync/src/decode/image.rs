@@ -264,7 +264,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn times_come_back(negative: bool, hours in 0_u16..839, minute in 0_u8..60, second in 0_u8..60, micros in 0_u32..1_000_000, digits in 0_u8..=6) {
+        fn times_come_back(
+            negative: bool,
+            hours in 0_u16..839,
+            minute in 0_u8..60,
+            second in 0_u8..60,
+            micros in 0_u32..1_000_000,
+            digits in 0_u8..=6,
+        ) {
             let unit = 10_u32.pow(6 - u32::from(digits));
             let microsecond = micros / unit * unit;
             let is_zero = hours == 0 && minute == 0 && second == 0 && microsecond == 0;
@@ -276,7 +283,14 @@ mod tests {
         }
 
         #[test]
-        fn dates_and_times_of_day_come_back(year in 0_u16..10_000, month in 0_u8..=12, day in 0_u8..=31, hour in 0_u8..24, micros in 0_u32..1_000_000, digits in 0_u8..=6) {
+        fn dates_and_times_of_day_come_back(
+            year in 0_u16..10_000,
+            month in 0_u8..=12,
+            day in 0_u8..=31,
+            hour in 0_u8..24,
+            micros in 0_u32..1_000_000,
+            digits in 0_u8..=6,
+        ) {
             let unit = 10_u32.pow(6 - u32::from(digits));
             let date = Date { year, month, day };
             let time = DateTime { date, hour, minute: 59, second: 7, microsecond: micros / unit * unit, digits };

@@ -79,14 +79,16 @@ pub(super) async fn find<S: Source, Q: Queue>(
     let Some(before) = before.filter(|_| resumed.is_switched) else {
         return Ok(Found::default());
     };
-    let committed = match &resumed.lost {
+    let mut committed = match &resumed.lost {
         Some(lost) => published_of(queue, &options.heartbeat_name, lost).await?,
         None => Vec::new(),
     };
-    if !committed.is_empty() {
+    // Where the hash parts this has been looked at already, transaction by transaction.
+    if let Some(Lost::Gtids(_)) = &resumed.lost {
         let names_columns = source.facts().await?.names_columns;
         require_replaceable(&committed.iter().collect::<Vec<_>>(), names_columns)?;
     }
+    committed.retain(|line| line.changes > 0);
     let suspects = options.is_sequenced.then_some(before.next_version);
     let mut transactions: Vec<Transaction> = committed.iter().map(|line| Transaction::new(line, server)).collect();
     let first = committed.iter().map(|line| line.first);

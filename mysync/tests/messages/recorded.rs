@@ -224,7 +224,7 @@ impl Queue for MemoryQueue {
         Ok((self.scan(internal_topic, 0).await?, true))
     }
 
-    async fn published(&self, _from: Version) -> Result<mysync::queue::Published> {
+    async fn published(&self, _from: mysync::version::Version) -> Result<mysync::queue::Published> {
         Ok(mysync::queue::Published::channel().1)
     }
 
