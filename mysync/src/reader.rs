@@ -27,6 +27,7 @@
 
 mod anchor;
 mod digest;
+mod errant;
 mod heartbeat;
 mod history;
 mod lost;

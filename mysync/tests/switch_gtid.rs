@@ -27,6 +27,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// From the new primary's first own change to its record. It takes below a second; the machine of the tests is shared.
 const RECOVERY_MAX: Duration = Duration::from_secs(10);
 
+/// A row that the first primary gets after it was left behind.
+const ERRANT: i32 = 1_000;
+
 struct World {
     lab: Lab,
     metrics: Arc<ReaderMetrics>,
@@ -139,6 +142,7 @@ async fn every_change_once_over_switches_whatever_becomes_of_the_old_primary() {
         two_take_writes(&mut world, [&second, &third]).await;
         the_primary_freezes(&mut world, [&second, &third]).await;
         a_planned_switch(&mut world, [&third, &second]).await;
+        back_to_the_first(&mut world, [&second, &first]).await;
         sender.stop();
         world
     };
@@ -151,7 +155,7 @@ async fn every_change_once_over_switches_whatever_becomes_of_the_old_primary() {
     let expected: Vec<String> = world.written.iter().map(|id| format!("{{\"id\":{id}}}")).collect();
     assert_eq!(keys, expected);
     let epochs: Vec<i64> = seen.iter().map(|record| record.version >> 48).collect();
-    assert_eq!(epochs, [1, 1, 2, 2, 2, 3, 3, 4]);
+    assert_eq!(epochs, [1, 1, 2, 2, 2, 3, 3, 4, 5, 5]);
 }
 
 async fn the_primary_dies(world: &mut World, [old, new, other]: [&Mysql; 3]) {
@@ -170,7 +174,7 @@ async fn the_primary_dies(world: &mut World, [old, new, other]: [&Mysql; 3]) {
 async fn the_old_primary_returns(world: &mut World, [old, new, _]: [&Mysql; 3]) {
     old.start().await.unwrap();
     assert_eq!(old.value("SELECT @@read_only").await.unwrap(), "0");
-    old.sql("INSERT INTO shop.a VALUES (1000)").await.unwrap();
+    old.sql(&format!("INSERT INTO shop.a VALUES ({ERRANT})")).await.unwrap();
     world.told(old, "left behind when the reader went on elsewhere").await;
     world.told(old, "has transactions that the primary lacks").await;
     world.insert(new).await;
@@ -215,4 +219,21 @@ async fn a_planned_switch(world: &mut World, [old, new]: [&Mysql; 2]) {
     world.published().await;
     assert_eq!(world.status().server, new.address());
     assert_eq!(world.status().switches, 3);
+}
+
+/// What the first primary did by itself while it was left behind comes now, and is told.
+async fn back_to_the_first(world: &mut World, [old, first]: [&Mysql; 2]) {
+    first.start().await.unwrap();
+    first.repoint(old).await.unwrap();
+    first.wait_until_caught_up(old).await.unwrap();
+    old.kill().await.unwrap();
+    first.promote().await.unwrap();
+    world.written.push(ERRANT);
+    world.insert(first).await;
+    world.published().await;
+    let status = world.status();
+    assert_eq!((status.server, status.switches), (first.address(), 4));
+    let errant = status.errant.unwrap();
+    let uuid = first.value("SELECT @@server_uuid").await.unwrap();
+    assert!(errant.starts_with(&uuid) && !errant.contains(','), "{errant}");
 }

@@ -8,6 +8,7 @@ use crate::checkpoint::Position;
 use crate::decode::RowsKind;
 use crate::error::Error;
 use crate::queue::leadership::Leadership;
+use crate::source::gtid_set::GtidSet;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -67,6 +68,7 @@ struct TableLabels {
 struct State {
     server: String,
     others: Vec<String>,
+    errant: Option<String>,
     lag: Lag,
     /// Where others of its name may run, and since when it stands among them.
     leadership: Option<(Leadership, Instant)>,
@@ -127,6 +129,7 @@ impl Default for ReaderMetrics {
             state: Mutex::new(State {
                 server: String::new(),
                 others: Vec::new(),
+                errant: None,
                 lag: Lag::default(),
                 leadership: None,
                 tables: BTreeSet::new(),
@@ -252,6 +255,11 @@ impl ReaderMetrics {
         self.stray_servers.set(0);
         drop(state);
         self.condition.stand_by();
+    }
+
+    /// Transactions that the followed server made of its own before it had all that was published; empty for none.
+    pub fn set_errant(&self, gtids: &GtidSet) {
+        self.state().errant = (!gtids.is_empty()).then(|| gtids.to_string());
     }
 
     /// The counters of a table, to be kept while its table map is valid.
@@ -424,6 +432,7 @@ impl Exposed for ReaderMetrics {
                 leadership: state.leadership.as_ref().map(|_| self.leadership_name()),
                 server: state.server.clone(),
                 others: state.others.clone(),
+                errant: state.errant.clone(),
                 position: state.position.clone(),
                 lag_seconds: state.lag.seconds(SystemTime::now()),
                 changes_in_flight: self.in_flight.get(),

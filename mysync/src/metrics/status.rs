@@ -65,6 +65,10 @@ pub struct ReaderStatus {
     /// What the other servers of `source.servers` are, one line each; as far as one is followed.
     #[serde(default)]
     pub others: Vec<String>,
+    /// Transactions that it made of its own before it had all that was published, when the reader went on there; rows that
+    /// they changed are to be checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errant: Option<String>,
     /// The last committed checkpoint; `None` before the first commit.
     pub position: Option<Position>,
     /// Seconds that it is behind; -1 when unknown.
@@ -149,6 +153,9 @@ impl fmt::Display for Status {
             line("changes in flight", &reader.changes_in_flight)?;
             line("resumptions", &reader.resumptions)?;
             line("switches", &reader.switches)?;
+            if let Some(errant) = &reader.errant {
+                line("errant", errant)?;
+            }
             for other in &reader.others {
                 line("other server", other)?;
             }
@@ -234,6 +241,7 @@ mod tests {
             reader: Some(ReaderStatus {
                 leadership: Some("leading".into()),
                 server: "db:3306".into(),
+                errant: Some("3e11fa47-71ca-11e1-9e33-c80aa9429562:7".into()),
                 others: vec!["db2:3306: read-only, replicates from 3e11fa47-71ca-11e1-9e33-c80aa9429562".into()],
                 position: Some(Position {
                     server_uuid: "3e11fa47-71ca-11e1-9e33-c80aa9429562".into(),

@@ -14,6 +14,7 @@
 
 use super::Options;
 use super::anchor::{Located, locate, prove};
+use super::errant;
 use crate::checkpoint::{Checkpoint, Position};
 use crate::config::Start;
 use crate::error::{Error, Result};
@@ -37,6 +38,8 @@ pub(super) struct Resumed {
     pub(super) is_switched: bool,
     /// What was published and is not on this server.
     pub(super) lost: Option<Lost>,
+    /// What this server did by itself before it had the last of what was published: it will come as if it were newer.
+    pub(super) errant: GtidSet,
 }
 
 /// What MySQL lost in a switch, though it was published.
@@ -65,6 +68,7 @@ pub(super) async fn resume<S: Source, Q: Queue>(
                 checkpoint,
                 is_switched: false,
                 lost: None,
+                errant: GtidSet::default(),
             })
         }
         Some(checkpoint) => {
@@ -101,6 +105,7 @@ async fn begin<S: Source>(source: &mut S, options: &Options) -> Result<Resumed> 
         },
         is_switched: false,
         lost: None,
+        errant: GtidSet::default(),
     })
 }
 
@@ -165,6 +170,7 @@ fn go_on_located(server: &Server, checkpoint: Checkpoint, located: Located) -> R
         },
         is_switched: true,
         lost: lost_from.map(Lost::From),
+        errant: GtidSet::default(),
     })
 }
 
@@ -206,6 +212,7 @@ async fn switch<S: Source>(source: &mut S, server: &Server, checkpoint: Checkpoi
         lost = %lost,
         "another server is followed from now on"
     );
+    let errant = errant::find(source, &position, &gtids.executed.minus(&reached)).await?;
     Ok(Resumed {
         checkpoint: Checkpoint {
             position,
@@ -214,6 +221,7 @@ async fn switch<S: Source>(source: &mut S, server: &Server, checkpoint: Checkpoi
         },
         is_switched: true,
         lost: (!lost.is_empty()).then_some(Lost::Gtids(lost)),
+        errant,
     })
 }
 

@@ -8,6 +8,7 @@ mod refreshed;
 mod rows;
 mod statements;
 
+use super::errant;
 use super::heartbeat::Heartbeat;
 use super::history;
 use super::lost;
@@ -129,6 +130,10 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
         let resumed = resume(source, queue, filter, &server, checkpoint, options).await?;
         let lost = lost::find(source, queue, options, &server, &resumed, before.as_ref()).await?;
         let (mut checkpoint, is_switched) = (resumed.checkpoint, resumed.is_switched);
+        if is_switched {
+            errant::tell(&resumed.errant, &server);
+            options.metrics.set_errant(&resumed.errant);
+        }
         if checkpoint.refreshes > 0 && options.is_sequenced && !is_switched {
             // Rows that are read anew get versions at places that differ from life to life, and behind the checkpoint some may be
             // taken already.

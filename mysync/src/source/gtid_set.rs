@@ -25,11 +25,13 @@ impl GtidSet {
             last.1 = number;
             return;
         }
-        insert(
-            self.intervals.entry((uuid.to_owned(), tag.to_owned())).or_default(),
-            number,
-            number,
-        );
+        self.add_interval(uuid, tag, number, number);
+    }
+
+    /// Adds transactions that follow each other, the last one included.
+    pub fn add_interval(&mut self, uuid: &str, tag: &str, first: u64, last: u64) {
+        let known = self.intervals.entry((uuid.to_owned(), tag.to_owned())).or_default();
+        insert(known, first, last);
     }
 
     /// Whether the transaction is in the set.
