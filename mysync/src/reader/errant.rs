@@ -25,8 +25,8 @@ pub(super) async fn find<S: Source>(source: &mut S, position: &Position, unknown
     let published: GtidSet = published.parse()?;
     let end = Tracker::new(source.newest().await?)?.event_end();
     let first = tokio::time::timeout(SKIP_TIMEOUT, first_unknown(source, position, end)).await;
-    let Ok(Some(first)) = first.unwrap_or(Ok(None)) else {
-        tracing::warn!("the new primary does not send its own transactions, so none of them is known to be errant");
+    let Some(first) = first.unwrap_or(Ok(None))? else {
+        tracing::warn!(%unknown, "the new primary sends none of the transactions that only it has: they were not looked at");
         return Ok(GtidSet::default());
     };
     // By file and offset everything comes, what is published too.

@@ -84,6 +84,12 @@ impl Log {
         log
     }
 
+    /// The index of the transaction that begins at an offset; behind the last one, their number.
+    pub fn transaction_at(&self, offset: u64) -> Option<usize> {
+        let begins = std::iter::once(1).chain(self.ends.iter().copied());
+        begins.map(|event| self.offset(event)).position(|begin| begin == offset)
+    }
+
     /// The events that a server with GTID sends to whoever has all but the last transactions: the file's name, its format, and
     /// from the first event of the transaction with this index on.
     pub fn sent_from(&self, transaction: usize, file: &str) -> Vec<Vec<u8>> {

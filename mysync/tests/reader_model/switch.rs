@@ -152,10 +152,15 @@ impl Source for Cluster {
 
     async fn start(&mut self, position: &Position) -> Result<()> {
         assert_eq!(position.server_uuid, uuid(server_number(self.followed)));
-        let has: GtidSet = position.gtid_set.as_deref().unwrap().parse()?;
-        let count = (0..=self.transactions.len()).find(|&count| self.first(count) == has);
-        let count = count.expect("the set is what the servers had at some time");
         let (traits, log) = &self.servers[self.followed];
+        let count = match &position.gtid_set {
+            Some(set) => {
+                let has: GtidSet = set.parse()?;
+                let count = (0..=self.transactions.len()).find(|&count| self.first(count) == has);
+                count.expect("the set is what the servers had at some time")
+            }
+            None => log.transaction_at(position.offset).expect("a transaction begins there"),
+        };
         assert!(
             traits.purged <= count,
             "the server has not got these transactions any more"
