@@ -74,6 +74,8 @@ pub struct Ran {
 
 /// Runs all drills of a suite. A run that could not be made is in the outcome as `unknown`.
 pub async fn run(request: &Request) -> Result<Outcome> {
+    // Ctrl-C ends the run that it strikes, and the suite with it.
+    let stopped = tokio::spawn(tokio::signal::ctrl_c());
     let mut lines = Vec::new();
     for (drill, mysql) in plans(request)? {
         let mut runs = Vec::new();
@@ -89,6 +91,9 @@ pub async fn run(request: &Request) -> Result<Outcome> {
             let ran = Ran::of(seed, shown, run::run(&asked).await);
             report::progress(&format!("{}: {}", drill.name, ran.verdict.word()));
             runs.push(ran);
+            if stopped.is_finished() {
+                return Err(Error::definite("the suite was stopped by Ctrl-C").hint("run it again"));
+            }
         }
         let verdict = worst(runs.iter().map(|ran| ran.verdict));
         let drill = drill.name;
