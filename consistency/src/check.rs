@@ -54,6 +54,10 @@ const STRANGERS_MAX: usize = 2_000_000;
 /// arrive and a check that observes nothing are no errors but reports with the verdict `unknown`.
 pub async fn check(config: &Config, options: &Options, progress: &dyn Progress) -> Result<Report, Error> {
     let started = Instant::now();
+    let config = &Config {
+        source: mysql::primary::follow(&config.source).await?,
+        ..config.clone()
+    };
     let mut session = mysql::connect(&config.source).await?;
     let asked = asked_tables(&options.tables)?;
     let tables = schema::tables(&mut session, config, &asked).await?;

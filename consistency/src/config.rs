@@ -39,7 +39,9 @@ pub struct Config {
 /// `[source]`: the MySQL server to compare with.
 #[derive(Clone, Debug)]
 pub struct Source {
-    /// `<host>:<port>`; the first of the servers.
+    /// `<host>:<port>` of each server.
+    pub servers: Vec<Address>,
+    /// The one to compare with: the first, until [`crate::mysql::primary`] has looked for the primary.
     pub server: Address,
     /// The account.
     pub user: String,
@@ -266,7 +268,12 @@ struct Reading<'a> {
 
 impl Reading<'_> {
     fn source(&self, section: SourceText) -> Result<Source, Error> {
-        let first = section.servers.first().ok_or_else(|| {
+        let parsed = section
+            .servers
+            .iter()
+            .map(|server| self.address("source.servers", server, MYSQL_PORT));
+        let servers = parsed.collect::<Result<Vec<_>, _>>()?;
+        let first = servers.first().cloned().ok_or_else(|| {
             wrong(
                 self.file,
                 "key source.servers",
@@ -279,7 +286,8 @@ impl Reading<'_> {
         let excluded = &section.tables_exclude;
         let tables_exclude = self.patterns("source.tables_exclude", excluded, Pattern::parse, hint)?;
         Ok(Source {
-            server: self.address("source.servers", first, MYSQL_PORT)?,
+            servers,
+            server: first,
             user: section.user,
             password: self.secret(
                 "source.password",

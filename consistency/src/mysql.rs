@@ -7,6 +7,7 @@
 //! nothing here depends on it), never held whole: the rows go in batches bounded by count and by bytes through a short
 //! channel. Rows that change meanwhile look different to the store and are asked again by key.
 
+pub mod primary;
 pub mod schema;
 pub mod tls;
 
