@@ -162,6 +162,11 @@ pub trait Source {
     /// Begins the stream at `position`, which is one of this server's.
     async fn start(&mut self, position: &Position) -> Result<()>;
 
+    /// A checkpoint on this server is committed: the reader goes on here whatever happens, and may say so by its heartbeat. Said
+    /// earlier, a reader that dies in between would come back with a checkpoint of the server before this one, and would
+    /// take this one for a server that was left behind.
+    fn settle(&mut self) {}
+
     /// Lets go of the server until the next start.
     fn release(&mut self) {}
 

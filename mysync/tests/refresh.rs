@@ -28,6 +28,9 @@ use std::time::Duration;
 
 const ROWS: u32 = 1_200;
 
+/// A reader that waits for something that never comes fails its test.
+const CATCH_UP_MAX: Duration = Duration::from_secs(90);
+
 /// Rows change behind the stream's back, so that what was published is wrong.
 const UNSEEN: &[&str] = &[
     "SET sql_log_bin = 0",
@@ -47,7 +50,9 @@ async fn read(config: &Config, stop_after: Option<Duration>) -> Result<Summary> 
     let queue = KafkaQueue::new(config);
     let reading = reader::run(&mut source, &queue, &filter, &config.source.keys, &options, stop);
     match stop_after {
-        None => reading.await,
+        None => tokio::time::timeout(CATCH_UP_MAX, reading)
+            .await
+            .expect("a reader that catches up"),
         Some(after) => {
             let stopping = async {
                 tokio::time::sleep(after).await;

@@ -216,6 +216,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             outcome = self.publisher.committed() => {
                 outcome?;
                 self.note_committed();
+                self.source.settle();
             }
             () = self.stop.stopped() => {}
         }

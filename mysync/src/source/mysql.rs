@@ -384,8 +384,11 @@ impl Source for MySqlSource {
         stream::require_owner(&self.endpoint, &uuid, position)?;
         connection.disconnect().await.ok();
         self.stream = Some(EventStream::open(&self.endpoint, gtid, position).await?);
-        self.beat();
         Ok(())
+    }
+
+    fn settle(&mut self) {
+        self.beat();
     }
 
     fn release(&mut self) {
