@@ -83,6 +83,10 @@ pub struct Checkpoint {
     /// Requests in the topic `<prefix>.__refresh` that are not done.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub refreshes: usize,
+    /// Whether it was written in sequenced delivery, so that changes behind it can be in the topics already, whatever the delivery of
+    /// the reader that goes on from it. One that does not say may have been.
+    #[serde(default = "yes")]
+    pub is_sequenced: bool,
     /// Stands for everything that decides which changes are numbered, and where they go. In sequenced delivery changes behind
     /// the checkpoint can be in the topics already, and consumers pass over further copies by their versions: a reader
     /// that numbered otherwise would have new changes taken for copies of old ones.
@@ -95,6 +99,10 @@ pub struct Checkpoint {
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde hands out references
 fn is_zero(number: &usize) -> bool {
     *number == 0
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Checkpoint {
@@ -145,6 +153,7 @@ mod tests {
                 from_offset: 0,
             }],
             refreshes: 3,
+            is_sequenced: false,
             numbering: 7,
             trail: Some(Trail {
                 scheme: u64::MAX,
@@ -160,6 +169,12 @@ mod tests {
         };
         assert_eq!(Checkpoint::decode(&checkpoint.encode()).unwrap(), checkpoint);
         assert!(Checkpoint::decode(b"{}").is_err());
+        let silent = String::from_utf8(checkpoint.encode()).unwrap();
+        let silent = silent.replace(",\"is_sequenced\":false", "");
+        assert!(
+            Checkpoint::decode(silent.as_bytes()).unwrap().is_sequenced,
+            "to be on the safe side"
+        );
         let newer = String::from_utf8(checkpoint.encode())
             .unwrap()
             .replacen('{', "{\"anchors\":1,", 1);

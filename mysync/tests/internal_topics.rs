@@ -55,6 +55,7 @@ async fn committed_records_are_read_back() {
         next_version: Version::FIRST,
         prepared: Vec::new(),
         refreshes: 0,
+        is_sequenced: false,
         numbering: 0,
         trail: None,
     };

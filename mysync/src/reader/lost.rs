@@ -89,7 +89,7 @@ pub(super) async fn find<S: Source, Q: Queue>(
         require_replaceable(&committed.iter().collect::<Vec<_>>(), names_columns)?;
     }
     committed.retain(|line| line.changes > 0);
-    let suspects = options.is_sequenced.then_some(before.next_version);
+    let suspects = before.is_sequenced.then_some(before.next_version);
     let mut transactions: Vec<Transaction> = committed.iter().map(|line| Transaction::new(line, server)).collect();
     let first = committed.iter().map(|line| line.first);
     let Some(from) = first.chain(suspects).min() else {

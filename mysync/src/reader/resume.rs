@@ -100,6 +100,7 @@ async fn begin<S: Source>(source: &mut S, options: &Options) -> Result<Resumed> 
             next_version: Version::FIRST,
             prepared: Vec::new(),
             refreshes: 0,
+            is_sequenced: options.is_sequenced,
             numbering: options.numbering,
             trail: None,
         },

@@ -134,7 +134,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             errant::tell(&resumed.errant, &server);
             options.metrics.set_errant(&resumed.errant);
         }
-        if checkpoint.refreshes > 0 && options.is_sequenced && !is_switched {
+        if checkpoint.refreshes > 0 && checkpoint.is_sequenced && !is_switched {
             // Rows that are read anew get versions at places that differ from life to life, and behind the checkpoint some may be
             // taken already.
             checkpoint.next_version = checkpoint.next_version.next_epoch()?;
@@ -365,6 +365,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             next_version: self.progress.next_version,
             prepared: self.progress.prepared.list(),
             refreshes: self.progress.refresh.len(),
+            is_sequenced: self.context.options.is_sequenced,
             numbering: self.context.options.numbering,
             trail: self.progress.trail.checkpoint(),
         };

@@ -137,6 +137,7 @@ mod tests {
                 next_version: Version::FIRST,
                 prepared: Vec::new(),
                 refreshes: 0,
+                is_sequenced: false,
                 numbering: 0,
                 trail: None,
             },

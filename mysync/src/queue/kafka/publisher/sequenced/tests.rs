@@ -101,6 +101,7 @@ impl Bench {
             next_version: Version::FIRST,
             prepared: Vec::new(),
             refreshes: 0,
+            is_sequenced: false,
             numbering: 0,
             trail: None,
         };
