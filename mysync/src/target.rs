@@ -3,13 +3,16 @@
 //! The cursor says how far each partition has been applied. It lives in the target and is read back from it, so a target
 //! that lost its last writes (a failover, a restored backup) says so itself, and the queue replays the rest.
 //!
-//! Rows and cursor move in one atomic step that first compares the cursor. So a writer that was replaced without having
-//! noticed (a zombie) changes nothing, and after any error the cursor read back says exactly which rows are there.
+//! A store that has transactions moves rows and cursor in one atomic step that first compares the cursor. So a writer that
+//! was replaced without having noticed (a zombie) changes nothing, and after any error the cursor read back says exactly which
+//! rows are there. A store without them compares a row's version with the one that it holds, and moves the cursor behind
+//! the rows: what is applied again, or by a zombie, is older than what is there and changes nothing.
 //!
 //! Errors: a transient one means that the outcome is unknown or that the store is not there; the writer connects again,
-//! reads the cursors and goes on from them. A definite one means that the store refuses a change for good.
+//! reads the cursors and goes on from them. Any other one stops the writer. A change that the store refuses for good is no
+//! error but an outcome of its step: it stops the step's partition and nothing else.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::queue::Partition;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -38,6 +41,9 @@ pub struct RowChange {
     pub key: Vec<(String, String)>,
     /// The row as the JSON object text of the message; `None` when the row is gone.
     pub row: Option<Box<serde_json::value::RawValue>>,
+    /// Higher than that of any earlier change of the row, and above 0: the record's version, or, where it has none, its offset
+    /// and one.
+    pub version: i64,
 }
 
 /// How far a target has applied a partition. As text: `<offset>`, or `<offset> <version>`.
@@ -75,7 +81,7 @@ impl FromStr for Cursor {
     }
 }
 
-/// What of one partition is applied in one atomic step.
+/// What of one partition is applied in one step.
 #[derive(Debug)]
 pub struct Step {
     /// The partition that the changes come from.
@@ -86,6 +92,15 @@ pub struct Step {
     pub cursor_after: Cursor,
     /// At most one change a key.
     pub changes: Vec<RowChange>,
+}
+
+/// What became of a step.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Its rows are there and the cursor stands behind them.
+    Applied,
+    /// The store refuses one of its changes for good. The cursor stands where it stood; other rows of the step may be there.
+    Refused(Error),
 }
 
 /// A store that a writer fills.
@@ -100,7 +115,8 @@ pub trait Target {
     /// The cursor of each partition as the target holds it; `None` where it holds none.
     async fn cursors(&mut self, partitions: &[Partition]) -> Result<BTreeMap<Partition, Option<Cursor>>>;
 
-    /// Applies all changes and moves the cursor in one atomic step, or changes nothing. A cursor that does not stand at
-    /// `cursor_before` is a transient error: another writer has taken over, or the target has lost writes.
-    async fn apply(&mut self, steps: &[Step]) -> Result<()>;
+    /// Applies steps of different partitions; each moves its cursor only when all of its changes are applied. The outcomes
+    /// stand in the order of the steps. A cursor that does not stand at `cursor_before` is a transient error: another
+    /// writer has taken over, or the target has lost writes.
+    async fn apply(&mut self, steps: &[Step]) -> Result<Vec<Outcome>>;
 }

@@ -47,6 +47,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::metrics::WriterMetrics;
 use crate::queue::kafka::KafkaQueue;
+use crate::target::Target;
 use crate::target::redis::RedisTarget;
 use std::sync::Arc;
 
@@ -77,12 +78,23 @@ pub async fn run_redis(
         Error::configuration("the configuration has no section [writer.redis]")
             .hint("add it: mysync config template shows its keys")
     })?;
+    let target = RedisTarget::new(redis, &config.kafka.prefix)?;
+    run_target(config, target, redis.batch_changes_max, until_caught_up, metrics, stop).await
+}
+
+async fn run_target(
+    config: &Config,
+    target: impl Target,
+    batch_changes_max: usize,
+    until_caught_up: bool,
+    metrics: Arc<WriterMetrics>,
+    stop: impl Future<Output = ()>,
+) -> Result<Summary> {
     let options = Options {
         prefix: config.kafka.prefix.clone(),
-        batch_changes_max: redis.batch_changes_max,
+        batch_changes_max,
         until_caught_up,
         metrics,
     };
-    let target = RedisTarget::new(redis, &config.kafka.prefix)?;
     run(&KafkaQueue::new(config), target, &options, stop).await
 }

@@ -41,6 +41,7 @@ fn writer() -> WriterMetrics {
         }),
         key: Vec::new(),
         row: None,
+        version: 1,
     };
     let step = Step {
         partition: partition.clone(),

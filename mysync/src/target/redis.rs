@@ -25,12 +25,14 @@ mod script;
 
 pub use key::KeyTemplate;
 
-use super::{Cursor, RowChange, Step, Target, canonical};
+use super::{Cursor, Outcome, RowChange, Step, Target, canonical};
 use crate::config::{Layout, RedisWriter};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::queue::Partition;
 use ::redis::aio::MultiplexedConnection;
-use ::redis::{AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisConnectionInfo};
+use ::redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, Pipeline, RedisConnectionInfo, Value,
+};
 use errors::sort;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -208,7 +210,7 @@ impl Target for RedisTarget {
         Ok(cursors)
     }
 
-    async fn apply(&mut self, steps: &[Step]) -> Result<()> {
+    async fn apply(&mut self, steps: &[Step]) -> Result<Vec<Outcome>> {
         let script = self.connected()?.script.clone();
         let mut pipeline = Pipeline::with_capacity(steps.len());
         for step in steps {
@@ -216,10 +218,19 @@ impl Target for RedisTarget {
         }
         let what = format!("cannot apply changes to Redis at {}", self.address);
         let connected = self.connected()?;
-        pipeline
-            .exec_async(&mut connected.connection)
+        let answers: Vec<Value> = pipeline
+            .ignore_errors()
+            .query_async(&mut connected.connection)
             .await
-            .map_err(|error| sort(&error, what))
+            .map_err(|error| sort(&error, what.clone()))?;
+        let outcome = |answer: Value| match answer.extract_error() {
+            Ok(_) => Ok(Outcome::Applied),
+            Err(error) => match sort(&error, what.clone()) {
+                error if error.kind == Kind::Definite => Ok(Outcome::Refused(error)),
+                error => Err(error),
+            },
+        };
+        answers.into_iter().map(outcome).collect()
     }
 }
 

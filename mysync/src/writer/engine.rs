@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::metrics::WriterMetrics;
 use crate::queue::{Delivery, Partition, Queue, Subscriber};
 use crate::tables::{FENCE_TABLE, INTERNAL_DATABASE};
-use crate::target::{Cursor, Target};
+use crate::target::{Cursor, Outcome, Target};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use std::collections::BTreeMap;
@@ -245,7 +245,7 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
         self.metrics.apply_begun();
         self.job = Some(
             async move {
-                let outcome = target.apply(&round.steps).await;
+                let outcome = target.apply(&round.steps).await.and_then(first_refusal);
                 (target, Done::Applied(round, outcome))
             }
             .boxed_local(),
@@ -475,6 +475,14 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
             self.committed.extend(moved);
         }
     }
+}
+
+fn first_refusal(outcomes: Vec<Outcome>) -> Result<()> {
+    let refusal = outcomes.into_iter().find_map(|outcome| match outcome {
+        Outcome::Applied => None,
+        Outcome::Refused(error) => Some(error),
+    });
+    refusal.map_or(Ok(()), Err)
 }
 
 async fn polled<T>(job: &mut Option<LocalBoxFuture<'_, (T, Done)>>) -> (T, Done) {

@@ -59,9 +59,15 @@ impl Parser {
     pub fn parse(&mut self, message: &Message) -> Result<RowChange> {
         let located = |error: Error| error.detail(format!("{} at offset {}", message.partition, message.offset));
         let key = parse_key(&message.key).map_err(located)?;
+        let version = message.version.unwrap_or(message.offset + 1);
         let Some(value) = &message.value else {
             let table = self.tombstone_table(message).map_err(located)?;
-            return Ok(RowChange { table, key, row: None });
+            return Ok(RowChange {
+                table,
+                key,
+                row: None,
+                version,
+            });
         };
         if value.first() == Some(&protobuf::FIRST_BYTE) {
             let change = protobuf::parse(value)
@@ -71,6 +77,7 @@ impl Parser {
                 table,
                 key,
                 row: change.row,
+                version,
             });
         }
         let envelope: Envelope<'_> = serde_json::from_slice(value)
@@ -92,7 +99,12 @@ impl Parser {
             }
         };
         let table = self.table(&message.partition.topic, &envelope.source.db, &envelope.source.table);
-        Ok(RowChange { table, key, row })
+        Ok(RowChange {
+            table,
+            key,
+            row,
+            version,
+        })
     }
 
     fn tombstone_table(&mut self, message: &Message) -> Result<Arc<TableName>> {

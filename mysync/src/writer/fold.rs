@@ -75,6 +75,7 @@ mod tests {
             }),
             key: vec![("id".into(), key.to_string())],
             row: value.map(|value| serde_json::value::to_raw_value(&value).unwrap()),
+            version: 1,
         }
     }
 

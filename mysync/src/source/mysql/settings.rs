@@ -18,7 +18,7 @@ pub(super) async fn variables(endpoint: &Endpoint, connection: &mut Conn) -> Res
                      'binlog_format', 'binlog_row_image', 'binlog_row_metadata', 'binlog_row_value_options', \
                      'binlog_expire_logs_seconds', 'lower_case_table_names', 'innodb_native_foreign_keys', \
                      'log_replica_updates', 'log_slave_updates', 'replica_parallel_workers', 'slave_parallel_workers', \
-                     'replica_preserve_commit_order', 'slave_preserve_commit_order')";
+                     'replica_preserve_commit_order', 'slave_preserve_commit_order', 'binlog_order_commits')";
     let rows = endpoint.rows(connection, statement).await?;
     let pair = |row: &Row| Some((row.get::<String, usize>(0)?, row.get::<String, usize>(1)?));
     Ok(rows.iter().filter_map(pair).collect())
@@ -84,6 +84,15 @@ pub(super) async fn checks(source: &MySqlSource, connection: &mut Conn) -> Resul
             holds: retention.is_none_or(|seconds| seconds == 0 || seconds >= RETENTION_SECONDS_MIN),
             fix: "SET PERSIST binlog_expire_logs_seconds = 604800",
             waivable: true,
+        },
+        // What SELECT shows before the binlog has it would be read by a refresh, and then published again from the stream, older.
+        Check {
+            waivable: true,
+            ..absent_or(
+                "binlog_order_commits",
+                "ON",
+                "SET PERSIST binlog_order_commits = ON: rows are read between two marks in the binlog",
+            )
         },
         privileges(source, connection).await?,
     ];

@@ -109,7 +109,12 @@ mod tests {
             .enumerate()
             .map(|(index, text)| (format!("k{index}"), (*text).to_owned()))
             .collect();
-        RowChange { table, key, row: None }
+        RowChange {
+            table,
+            key,
+            row: None,
+            version: 1,
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ impl<Q: Queue, T: Target> Engine<'_, Q, T> {
             .as_mut()
             .filter(|_| self.connected && outcome.is_ok() && !round.steps.is_empty())
         {
-            let applied = target.apply(&round.steps).await;
+            let applied = target.apply(&round.steps).await.and_then(super::first_refusal);
             self.settle_last(Done::Applied(round, applied));
         }
         self.commit_offsets();
