@@ -233,6 +233,8 @@ struct RedisText {
     /// The writer's own; known here so that it is not refused.
     #[serde(rename = "batch_changes_max")]
     _batch_changes_max: Option<IgnoredAny>,
+    #[serde(rename = "listen")]
+    _listen: Option<IgnoredAny>,
 }
 
 #[derive(Default, Deserialize)]

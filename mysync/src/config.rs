@@ -12,7 +12,7 @@ mod secret;
 mod template;
 
 pub use connections::{Metrics, Sasl, SaslMechanism, Tls, TlsMode};
-pub use load::{load, load_metrics, parse};
+pub use load::{Listens, load, load_listens, parse};
 pub use messages::{Format, Mask, Messages, Topics};
 pub use secret::Secret;
 pub use template::TEMPLATE;
@@ -233,6 +233,18 @@ pub struct Writer {
     pub redis: Option<RedisWriter>,
 }
 
+impl Writer {
+    /// Where the writers serve their metrics, by the name of their target.
+    #[must_use]
+    pub fn listens(&self) -> Vec<(&'static str, &str)> {
+        let listens = [("redis", self.redis.as_ref().and_then(|redis| redis.listen.as_deref()))];
+        listens
+            .into_iter()
+            .filter_map(|(target, listen)| Some((target, listen?)))
+            .collect()
+    }
+}
+
 /// Section `[writer.redis]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -258,6 +270,8 @@ pub struct RedisWriter {
     /// Changes that are applied in one atomic step, at most.
     #[serde(default = "default_batch_changes_max")]
     pub batch_changes_max: usize,
+    /// `host:port` where this writer serves metrics and is told what to do; nowhere by default.
+    pub listen: Option<String>,
 }
 
 /// How a row is stored in Redis.

@@ -113,7 +113,7 @@ fn a_configuration_is_checked_at_once_and_wrong_ones_have_their_exit_code() {
     assert_eq!(told.code, 3, "{told:?}");
     assert!(
         told.stderr
-            .contains("set listen, or listen_writer, in section [metrics]"),
+            .contains("set listen in section [metrics], or in that of a writer's target"),
         "{told:?}"
     );
 

@@ -118,7 +118,7 @@ async fn with_the_right_credentials_everything_works_and_with_wrong_ones_each_er
 async fn end_to_end(world: &World) {
     let (reader_address, writer_address) = (free_address(), free_address());
     let file = world.lab.folder().join("mysync.toml");
-    let metrics = format!("[metrics]\nlisten = \"{reader_address}\"\nlisten_writer = \"{writer_address}\"\n");
+    let metrics = format!("[metrics]\nlisten = \"{reader_address}\"\n");
     // The lab's Redis wants no password until it is told to; this one comes from a file.
     let mut redis = world.lab.redis().unwrap().connect().await.unwrap();
     let mut demand = redis::cmd("CONFIG");
@@ -126,7 +126,10 @@ async fn end_to_end(world: &World) {
     demand.exec_async(&mut redis).await.unwrap();
     let secret = world.lab.folder().join("redis-password");
     std::fs::write(&secret, format!("{REDIS_PASSWORD}\n")).unwrap();
-    let with_password = format!("[writer.redis]\npassword_file = {:?}\n", secret.display().to_string());
+    let with_password = format!(
+        "[writer.redis]\nlisten = \"{writer_address}\"\npassword_file = {:?}\n",
+        secret.display().to_string()
+    );
     let toml = world.toml.replace("[writer.redis]\n", &with_password);
     std::fs::write(&file, format!("{toml}\n{metrics}")).unwrap();
     let file = file.to_str().unwrap();

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// The configuration file, whose section [metrics] names the processes
+    /// The configuration file, whose keys listen say where the reader and the writers are
     #[arg(long, default_value = "mysync.toml", value_name = "FILE")]
     config: PathBuf,
     /// Ask the process that serves here, in place of those of the configuration; may be given more than once
@@ -67,13 +67,14 @@ fn addresses(arguments: &Arguments) -> Result<Vec<String>> {
     if !arguments.address.is_empty() {
         return Ok(arguments.address.clone());
     }
-    let metrics = config::load_metrics(&arguments.config)?;
-    let addresses: Vec<String> = [metrics.listen, metrics.listen_writer].into_iter().flatten().collect();
+    let listens = config::load_listens(&arguments.config)?;
+    let writers = listens.writers.into_iter().map(|(_, address)| address);
+    let addresses: Vec<String> = listens.reader.into_iter().chain(writers).collect();
     match addresses.is_empty() {
         false => Ok(addresses),
         true => Err(
             Error::configuration(format!("{}: no process serves a status", arguments.config.display()))
-                .hint("set listen, or listen_writer, in section [metrics] and start the process again"),
+                .hint("set listen in section [metrics], or in that of a writer's target, and start the process again"),
         ),
     }
 }

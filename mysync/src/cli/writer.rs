@@ -11,7 +11,8 @@ pub(super) async fn redis(arguments: Run) -> Result<ExitCode> {
     let config = config::load(&arguments.config)?;
     let mut stop = stop_on_signal();
     let metrics = Arc::new(WriterMetrics::default());
-    if let Some(address) = arguments.metrics.as_ref().or(config.metrics.listen_writer.as_ref()) {
+    let listen = config.writer.redis.as_ref().and_then(|redis| redis.listen.as_ref());
+    if let Some(address) = arguments.metrics.as_ref().or(listen) {
         metrics.set_served();
         metrics::serve(address, metrics.clone()).await?;
     }

@@ -91,12 +91,10 @@ impl SaslMechanism {
     }
 }
 
-/// Section `[metrics]`: where `/metrics`, `/health` and `/status` are served; nowhere by default.
+/// Section `[metrics]`: where the reader serves `/metrics`, `/health` and `/status`; nowhere by default.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Metrics {
-    /// `host:port` of the reader.
+    /// `host:port` of the reader. Each writer's is `listen` in the section of its target.
     pub listen: Option<String>,
-    /// `host:port` of the writer.
-    pub listen_writer: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! From the file's text to a [`Config`], or to an error that says file, line, key, what is wrong and what is expected.
 
-use super::{Config, Metrics, Secret, messages};
+use super::{Config, Secret, messages};
 use crate::error::{Error, Result};
 use std::path::Path;
 
@@ -13,11 +13,24 @@ pub fn load(path: &Path) -> Result<Config> {
     parse(&text, &name)
 }
 
+/// Where the processes of a configuration are asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listens {
+    /// The reader, `host:port`.
+    pub reader: Option<String>,
+    /// The writers, by the name of their target.
+    pub writers: Vec<(&'static str, String)>,
+}
+
 /// Reads only where metrics are served: who asks there needs neither the secrets nor what they are read from.
-pub fn load_metrics(path: &Path) -> Result<Metrics> {
+pub fn load_listens(path: &Path) -> Result<Listens> {
     let (text, name) = read(path)?;
     let config: Config = toml::from_str(&text).map_err(|error| refuse_syntax(&text, &name, &error))?;
-    Ok(config.metrics)
+    let writers = config.writer.listens().into_iter();
+    Ok(Listens {
+        writers: writers.map(|(target, address)| (target, address.to_owned())).collect(),
+        reader: config.metrics.listen,
+    })
 }
 
 fn read(path: &Path) -> Result<(String, String)> {

@@ -34,17 +34,30 @@ pub(super) fn check(config: &Config) -> Result<(), Refusal> {
             "one of password, password_env, password_file",
         )?;
     }
-    if let Some(address) = &config.metrics.listen {
-        check_address("metrics.listen", address)?;
-    }
-    if let Some(address) = &config.metrics.listen_writer {
-        check_address("metrics.listen_writer", address)?;
-        require(
-            config.metrics.listen.as_ref() != Some(address),
-            "metrics.listen_writer",
-            address,
-            "another address than metrics.listen",
-        )?;
+    check_listens(config)
+}
+
+/// Each process has a place of its own to be asked at.
+fn check_listens(config: &Config) -> Result<(), Refusal> {
+    let mut taken = Vec::new();
+    let reader = config
+        .metrics
+        .listen
+        .as_deref()
+        .map(|address| ("metrics.listen", address));
+    let writers = config.writer.listens().into_iter().map(|(target, address)| {
+        let key = match target {
+            "redis" => "writer.redis.listen",
+            "elasticsearch" => "writer.elasticsearch.listen",
+            _ => "writer.hbase.listen",
+        };
+        (key, address)
+    });
+    for (key, address) in reader.into_iter().chain(writers) {
+        check_address(key, address)?;
+        let expected = "an address where no other process of this file listens";
+        require(!taken.contains(&address), key, &address, expected)?;
+        taken.push(address);
     }
     Ok(())
 }
@@ -100,18 +113,21 @@ mod tests {
             refused("[kafka.sasl]\nmechanism = \"PLAIN\"\nuser = \"u\"\npassword = \"geheim\"\npassword_file = \"x\""),
         ];
         insta::assert_snapshot!(errors.join("\n\n"));
-        let metrics = |from: &str, to: &str| {
-            let text = with("");
-            assert!(text.contains(from), "the template has no {from}");
-            parse(&text.replace(from, to), "mysync.toml").unwrap_err().to_string()
+        let changed = |changes: &[(&str, &str)]| {
+            let mut text = with("");
+            for (from, to) in changes {
+                assert!(text.contains(from), "the template has no {from}");
+                text = text.replace(from, to);
+            }
+            parse(&text, "mysync.toml").unwrap_err().to_string()
         };
+        let reader = "# listen = \"127.0.0.1:9464\"";
+        let writer = "# listen = \"127.0.0.1:9465\"";
         let errors = [
-            metrics("# listen = \"127.0.0.1:9464\"", "listen = \"9464\""),
-            metrics(
-                "# listen = \"127.0.0.1:9464\"",
-                "listen = \"127.0.0.1:9465\"\nlisten_writer = \"127.0.0.1:9465\"",
-            ),
-            metrics("heartbeat_interval_ms = 1000", "heartbeat_interval_ms = 1"),
+            changed(&[(reader, "listen = \"9464\"")]),
+            changed(&[(writer, "listen = \"9465\"")]),
+            changed(&[(reader, "listen = \"db:9464\""), (writer, "listen = \"db:9464\"")]),
+            changed(&[("heartbeat_interval_ms = 1000", "heartbeat_interval_ms = 1")]),
         ];
         insta::assert_snapshot!(errors.join("\n\n"));
     }

@@ -71,10 +71,10 @@ database = 0
 layout = "hash"                    # hash: a field a column; json: one string a row
 key = "{db}:{table}:{pk}"          # of {db}, {table}, {pk} and literal text
 batch_changes_max = 5000           # changes in one atomic step
+# listen = "127.0.0.1:9465"        # this writer's /metrics, /health, /status, and where mysync writer retry and skip ask
 
-[metrics]                          # /metrics for Prometheus, /health for supervisors, /status for mysync status
+[metrics]                          # the reader's /metrics for Prometheus, /health for supervisors, /status for mysync status
 # listen = "127.0.0.1:9464"        # of the reader; without it nothing is served
-# listen_writer = "127.0.0.1:9465" # of the writer
 
 [check]
 rows_parallel = 2                  # tables compared at the same time

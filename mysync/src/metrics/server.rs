@@ -36,7 +36,7 @@ pub async fn serve(address: &str, exposed: Arc<dyn Exposed>) -> Result<SocketAdd
     let refused = |error: std::io::Error| {
         Error::configuration(format!("cannot serve metrics at {address}"))
             .detail(error)
-            .hint("is another process there? correct section [metrics]")
+            .hint("is another process there? correct key listen in section [metrics] or in that of the writer's target")
     };
     let listener = TcpListener::bind(address).await.map_err(refused)?;
     let bound = listener.local_addr().map_err(refused)?;

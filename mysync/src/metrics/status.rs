@@ -187,7 +187,7 @@ pub async fn ask(address: &str) -> Result<Status> {
         Ok(Ok(bytes)) => serde_json::from_slice(&bytes).map_err(|error| {
             Error::definite(what())
                 .detail(error)
-                .hint("another program listens there: correct section [metrics]")
+                .hint("another program listens there: correct key listen in section [metrics] or in that of the writer's target")
         }),
         Ok(Err(error)) => Err(Error::transient(what())
             .detail(error)
