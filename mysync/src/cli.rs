@@ -36,6 +36,7 @@ const EXAMPLES: &str = "Examples:
   mysync config check                    is it right, and are all servers there?
   mysync reader                          follow MySQL's binlog, publish to Kafka
   mysync writer redis                    apply the changes to Redis
+  mysync writer elasticsearch            apply them to Elasticsearch or OpenSearch
   mysync status                          how reader and writer are, and how far behind
   mysync check                           compare MySQL with Redis, row by row
   mysync lab up                          servers in containers, to play with
@@ -86,6 +87,8 @@ enum Command {
 enum WriterTarget {
     /// Redis 6 or later, or Valkey
     Redis(Run),
+    /// Elasticsearch 8 or later, or OpenSearch 2 or later
+    Elasticsearch(Run),
 }
 
 /// What a long-running command takes.
@@ -120,6 +123,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Writer {
             target: WriterTarget::Redis(run),
         } => on_runtime(writer::redis(run)),
+        Command::Writer {
+            target: WriterTarget::Elasticsearch(run),
+        } => on_runtime(writer::elasticsearch(run)),
         Command::Status(arguments) => on_runtime(status::run(arguments)),
         Command::Config { action } => on_runtime(config::run(action)),
         Command::Check(arguments) => sibling::run("mysync-check", &arguments),

@@ -5,12 +5,14 @@
 //! environment variable (`password_env`) or from a file (`password_file`).
 
 mod connections;
+mod elasticsearch;
 mod load;
 mod load_connections;
 mod messages;
 mod secret;
 mod template;
 
+pub use self::elasticsearch::ElasticsearchWriter;
 pub use connections::{Metrics, Sasl, SaslMechanism, Tls, TlsMode};
 pub use load::{Listens, load, load_listens, parse};
 pub use messages::{Format, Mask, Messages, Topics};
@@ -231,6 +233,8 @@ pub enum OnLost {
 pub struct Writer {
     /// Section `[writer.redis]`.
     pub redis: Option<RedisWriter>,
+    /// Section `[writer.elasticsearch]`.
+    pub elasticsearch: Option<ElasticsearchWriter>,
 }
 
 impl Writer {

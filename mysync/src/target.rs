@@ -21,6 +21,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 pub mod canonical;
+pub mod columns;
+pub mod elasticsearch;
 pub mod redis;
 
 /// A table, by both of its names.

@@ -48,6 +48,8 @@ use crate::error::{Error, Result};
 use crate::metrics::WriterMetrics;
 use crate::queue::kafka::KafkaQueue;
 use crate::target::Target;
+use crate::target::columns::SourceColumns;
+use crate::target::elasticsearch::ElasticsearchTarget;
 use crate::target::redis::RedisTarget;
 use std::sync::Arc;
 
@@ -80,6 +82,29 @@ pub async fn run_redis(
     })?;
     let target = RedisTarget::new(redis, &config.kafka.prefix)?;
     run_target(config, target, redis.batch_changes_max, until_caught_up, metrics, stop).await
+}
+
+/// Runs the writer for Elasticsearch or OpenSearch until `stop` is done, or everything is applied.
+pub async fn run_elasticsearch(
+    config: &Config,
+    until_caught_up: bool,
+    metrics: Arc<WriterMetrics>,
+    stop: impl Future<Output = ()>,
+) -> Result<Summary> {
+    let section = config.writer.elasticsearch.as_ref().ok_or_else(|| {
+        Error::configuration("the configuration has no section [writer.elasticsearch]")
+            .hint("add it: mysync config template shows its keys")
+    })?;
+    let target = ElasticsearchTarget::new(section, &config.kafka.prefix, SourceColumns::new(config))?;
+    run_target(
+        config,
+        target,
+        section.batch_changes_max,
+        until_caught_up,
+        metrics,
+        stop,
+    )
+    .await
 }
 
 async fn run_target(

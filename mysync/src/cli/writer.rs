@@ -1,4 +1,4 @@
-//! `mysync writer redis`.
+//! `mysync writer redis`, `mysync writer elasticsearch`.
 
 use super::{Run, say_figures, stop_on_signal};
 use mysync::error::Result;
@@ -17,6 +17,21 @@ pub(super) async fn redis(arguments: Run) -> Result<ExitCode> {
         metrics::serve(address, metrics.clone()).await?;
     }
     let summary = writer::run_redis(&config, arguments.until_caught_up, metrics, stop.stopped()).await?;
+    say_figures(&summary, arguments.json);
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn elasticsearch(arguments: Run) -> Result<ExitCode> {
+    let config = config::load(&arguments.config)?;
+    let mut stop = stop_on_signal();
+    let metrics = Arc::new(WriterMetrics::default());
+    let section = config.writer.elasticsearch.as_ref();
+    let listen = section.and_then(|section| section.listen.as_ref());
+    if let Some(address) = arguments.metrics.as_ref().or(listen) {
+        metrics.set_served();
+        metrics::serve(address, metrics.clone()).await?;
+    }
+    let summary = writer::run_elasticsearch(&config, arguments.until_caught_up, metrics, stop.stopped()).await?;
     say_figures(&summary, arguments.json);
     Ok(ExitCode::SUCCESS)
 }

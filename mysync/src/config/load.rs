@@ -1,6 +1,6 @@
 //! From the file's text to a [`Config`], or to an error that says file, line, key, what is wrong and what is expected.
 
-use super::{Config, Secret, messages};
+use super::{Config, Secret, elasticsearch, messages};
 use crate::error::{Error, Result};
 use std::path::Path;
 
@@ -62,6 +62,22 @@ pub fn parse(text: &str, name: &str) -> Result<Config> {
             redis.password_file.as_deref(),
         )?;
     }
+    if let Some(elasticsearch) = &mut config.writer.elasticsearch {
+        elasticsearch.password = secret(
+            name,
+            "writer.elasticsearch.password",
+            &elasticsearch.password,
+            elasticsearch.password_env.as_deref(),
+            elasticsearch.password_file.as_deref(),
+        )?;
+        elasticsearch.api_key = secret(
+            name,
+            "writer.elasticsearch.api_key",
+            &elasticsearch.api_key,
+            elasticsearch.api_key_env.as_deref(),
+            elasticsearch.api_key_file.as_deref(),
+        )?;
+    }
     let mask = &mut config.mask;
     mask.salt = secret(
         name,
@@ -118,6 +134,9 @@ fn check(config: &Config) -> Result<(), Refusal> {
             &redis.batch_changes_max,
             "1 to 1000000",
         )?;
+    }
+    if let Some(section) = &config.writer.elasticsearch {
+        elasticsearch::check(section)?;
     }
     require(
         (1..=64).contains(&config.check.rows_parallel),

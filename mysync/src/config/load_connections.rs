@@ -62,7 +62,7 @@ fn check_listens(config: &Config) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_tls(tls: &Tls, keys: [&'static str; 3]) -> Result<(), Refusal> {
+pub(super) fn check_tls(tls: &Tls, keys: [&'static str; 3]) -> Result<(), Refusal> {
     for (key, file) in keys.into_iter().zip([&tls.ca, &tls.certificate, &tls.key]) {
         if let Some(file) = file
             && let Err(error) = std::fs::File::open(file)

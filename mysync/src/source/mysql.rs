@@ -3,6 +3,7 @@
 pub mod heartbeat;
 
 mod cascades;
+mod columns;
 mod condition;
 mod endpoint;
 mod errors;
@@ -13,8 +14,10 @@ mod servers;
 mod settings;
 mod stream;
 mod tables;
-mod tls;
+pub(crate) mod tls;
 mod wire;
+
+pub use columns::DescribedColumn;
 
 use super::gtid_set::GtidSet;
 use super::preflight::Check;

@@ -85,7 +85,7 @@ pub(super) async fn collations(
 }
 
 /// The condition by which information_schema finds a table. The names' collation may take two tables for one.
-fn within(name: &TableName) -> String {
+pub(super) fn within(name: &TableName) -> String {
     let [database, table] =
         [&name.0, &name.1].map(|part| format!("'{}'", part.replace('\\', "\\\\").replace('\'', "''")));
     format!(

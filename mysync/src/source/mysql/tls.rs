@@ -11,6 +11,9 @@ use openssl::stack::Stack;
 use openssl::x509::X509;
 use std::path::Path;
 
+const CERTIFICATE: &str = "source.tls.certificate";
+const KEY: &str = "source.tls.key";
+
 pub(super) fn options(tls: &Tls) -> Result<SslOpts> {
     let mut options = SslOpts::default()
         .with_danger_skip_domain_validation(tls.mode != TlsMode::VerifyIdentity)
@@ -23,7 +26,7 @@ pub(super) fn options(tls: &Tls) -> Result<SslOpts> {
             .with_disable_built_in_roots(true);
     }
     if let Some((certificate, key)) = tls.identity() {
-        let archive = archive(certificate, key)?;
+        let archive = archive((certificate, CERTIFICATE), (key, KEY))?;
         options = options.with_client_identity(Some(ClientIdentity::new(archive.into())));
     }
     Ok(options)
@@ -43,17 +46,18 @@ pub(super) fn connector(tls: &Tls) -> Result<TlsConnector> {
         builder.disable_built_in_roots(true);
     }
     if let Some((certificate, key)) = tls.identity() {
-        let archive = archive(certificate, key)?;
+        let archive = archive((certificate, CERTIFICATE), (key, KEY))?;
         builder.identity(Identity::from_pkcs12(&archive, "").map_err(unusable)?);
     }
     builder.build().map_err(unusable)
 }
 
-/// The client library wants an archive in place of two PEM files.
-fn archive(certificate: &Path, key: &Path) -> Result<Vec<u8>> {
-    let mut chain = certificates(certificate, "source.tls.certificate")?.into_iter();
-    let refused = |error| refuse("source.tls.key", key, error);
-    let key_text = read(key, "source.tls.key")?;
+/// The client libraries want an archive in place of two PEM files. With each file goes the key of the configuration that names
+/// it.
+pub(crate) fn archive(certificate: (&Path, &'static str), key: (&Path, &'static str)) -> Result<Vec<u8>> {
+    let mut chain = certificates(certificate.0, certificate.1)?.into_iter();
+    let refused = |error| refuse(key.1, key.0, error);
+    let key_text = read(key.0, key.1)?;
     let private = PKey::private_key_from_pem(&key_text).map_err(refused)?;
     let mut builder = Pkcs12::builder();
     builder.pkey(&private);
