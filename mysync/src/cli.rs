@@ -89,6 +89,8 @@ enum WriterTarget {
     Redis(Run),
     /// Elasticsearch 8 or later, or OpenSearch 2 or later
     Elasticsearch(Run),
+    /// HBase 2.2 or later, through its Thrift2 gateway
+    Hbase(Run),
 }
 
 /// What a long-running command takes.
@@ -126,6 +128,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Writer {
             target: WriterTarget::Elasticsearch(run),
         } => on_runtime(writer::elasticsearch(run)),
+            target: WriterTarget::Hbase(run),
+        } => on_runtime(writer::hbase(run)),
         Command::Status(arguments) => on_runtime(status::run(arguments)),
         Command::Config { action } => on_runtime(config::run(action)),
         Command::Check(arguments) => sibling::run("mysync-check", &arguments),

@@ -6,6 +6,7 @@
 
 mod connections;
 mod elasticsearch;
+mod hbase;
 mod load;
 mod load_connections;
 mod messages;
@@ -14,6 +15,7 @@ mod template;
 
 pub use self::elasticsearch::ElasticsearchWriter;
 pub use connections::{Metrics, Sasl, SaslMechanism, Tls, TlsMode};
+pub use hbase::{HbaseProtocol, HbaseTransport, HbaseWriter};
 pub use load::{Listens, load, load_listens, parse};
 pub use messages::{Format, Mask, Messages, Topics};
 pub use secret::Secret;
@@ -235,13 +237,18 @@ pub struct Writer {
     pub redis: Option<RedisWriter>,
     /// Section `[writer.elasticsearch]`.
     pub elasticsearch: Option<ElasticsearchWriter>,
+    /// Section `[writer.hbase]`.
+    pub hbase: Option<HbaseWriter>,
 }
 
 impl Writer {
     /// Where the writers serve their metrics, by the name of their target.
     #[must_use]
     pub fn listens(&self) -> Vec<(&'static str, &str)> {
-        let listens = [("redis", self.redis.as_ref().and_then(|redis| redis.listen.as_deref()))];
+        let listens = [
+            ("redis", self.redis.as_ref().and_then(|redis| redis.listen.as_deref())),
+            ("hbase", self.hbase.as_ref().and_then(|hbase| hbase.listen.as_deref())),
+        ];
         listens
             .into_iter()
             .filter_map(|(target, listen)| Some((target, listen?)))

@@ -23,6 +23,7 @@ use std::sync::Arc;
 pub mod canonical;
 pub mod columns;
 pub mod elasticsearch;
+pub mod hbase;
 pub mod redis;
 
 /// A table, by both of its names.
@@ -46,6 +47,9 @@ pub struct RowChange {
     /// Higher than that of any earlier change of the row, and above 0: the record's version, or, where it has none, its offset
     /// and one.
     pub version: i64,
+    /// Whether changes of the row that are folded into this one left other columns with a value than this one does, or
+    /// deleted it; `None` to a target that does not ask ([`Target::compares_columns`]).
+    pub columns_changed: Option<bool>,
 }
 
 /// How far a target has applied a partition. As text: `<offset>`, or `<offset> <version>`.
@@ -110,6 +114,11 @@ pub enum Outcome {
 pub trait Target {
     /// Name of the target, as it stands in the consumer group `<prefix>.<name>`.
     fn name(&self) -> &'static str;
+
+    /// Whether it has to know what is folded away ([`RowChange::columns_changed`]).
+    fn compares_columns(&self) -> bool {
+        false
+    }
 
     /// Connects anew, after an error too.
     async fn connect(&mut self) -> Result<()>;

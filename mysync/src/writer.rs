@@ -50,6 +50,7 @@ use crate::queue::kafka::KafkaQueue;
 use crate::target::Target;
 use crate::target::columns::SourceColumns;
 use crate::target::elasticsearch::ElasticsearchTarget;
+use crate::target::hbase::HbaseTarget;
 use crate::target::redis::RedisTarget;
 use std::sync::Arc;
 
@@ -105,6 +106,21 @@ pub async fn run_elasticsearch(
         stop,
     )
     .await
+}
+
+/// Runs the writer for HBase until `stop` is done, or everything is applied.
+pub async fn run_hbase(
+    config: &Config,
+    until_caught_up: bool,
+    metrics: Arc<WriterMetrics>,
+    stop: impl Future<Output = ()>,
+) -> Result<Summary> {
+    let hbase = config.writer.hbase.as_ref().ok_or_else(|| {
+        Error::configuration("the configuration has no section [writer.hbase]")
+            .hint("add it: mysync config template shows its keys")
+    })?;
+    let target = HbaseTarget::new(hbase, &config.kafka.prefix);
+    run_target(config, target, hbase.batch_changes_max, until_caught_up, metrics, stop).await
 }
 
 async fn run_target(

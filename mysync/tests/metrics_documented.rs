@@ -42,6 +42,7 @@ fn writer() -> WriterMetrics {
         key: Vec::new(),
         row: None,
         version: 1,
+        columns_changed: None,
     };
     let step = Step {
         partition: partition.clone(),

@@ -274,6 +274,7 @@ async fn a_writer_that_was_replaced_changes_nothing() {
             key: vec![("id".into(), "1".into())],
             row: value.map(|value| serde_json::value::RawValue::from_string(value.into()).unwrap()),
             version: 1,
+            columns_changed: None,
         }],
     };
     let mut targets = Vec::new();

@@ -10,6 +10,7 @@ use mysync::source::mysql::MySqlSource;
 use mysync::source::preflight::{self, Check};
 use mysync::source::topology;
 use mysync::target::Target;
+use mysync::target::hbase::HbaseTarget;
 use mysync::target::redis::RedisTarget;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -58,6 +59,11 @@ async fn check(config: &Config, name: &str) -> Result<ExitCode> {
         let mut target = RedisTarget::new(redis, &config.kafka.prefix)?;
         target.connect().await.map_err(at("writer.redis.address"))?;
         say(format!("ok    Redis answers at {}", redis.address));
+    }
+    if let Some(hbase) = &config.writer.hbase {
+        let mut target = HbaseTarget::new(hbase, &config.kafka.prefix);
+        target.connect().await.map_err(at("writer.hbase.thrift"))?;
+        say(format!("ok    HBase answers at {}", hbase.thrift));
     }
     preflight::require(&checks, config.reader.allow_unsafe)
         .map_err(|error| error.detail(format!("checked with {name}")))?;

@@ -138,6 +138,9 @@ fn check(config: &Config) -> Result<(), Refusal> {
     if let Some(section) = &config.writer.elasticsearch {
         elasticsearch::check(section)?;
     }
+    if let Some(hbase) = &config.writer.hbase {
+        super::hbase::check(hbase)?;
+    }
     require(
         (1..=64).contains(&config.check.rows_parallel),
         "check.rows_parallel",

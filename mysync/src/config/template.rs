@@ -73,21 +73,33 @@ key = "{db}:{table}:{pk}"          # of {db}, {table}, {pk} and literal text
 batch_changes_max = 5000           # changes in one atomic step
 # listen = "127.0.0.1:9465"        # this writer's /metrics, /health, /status, and where mysync writer retry and skip ask
 
-[writer.elasticsearch]             # or OpenSearch
-urls = ["http://127.0.0.1:9200"]   # some nodes of one cluster, http:// or https://
+# [writer.elasticsearch]           # or OpenSearch
+# urls = ["http://127.0.0.1:9200"] # some nodes of one cluster, http:// or https://
 # user = "mysync"                  # with a password as in [writer.redis]; or api_key_env, api_key_file, api_key (encoded)
 # password_env = "MYSYNC_ELASTICSEARCH_PASSWORD"
-index = "{db}.{table}"             # the alias that is queried, of {db}, {table} and literal text; the index is <alias>~rows
-shards = 1                         # of an index that the writer creates
-replicas = 1                       # likewise
-batch_changes_max = 10000          # changes that are read ahead and applied together
-bulk_bytes_max = 4194304           # of one bulk request
-bulks_parallel = 2                 # bulk requests at a time
-tombstones_keep_hours = 168        # of deleted rows; longer than the oldest backup that may be restored is old; 0: for ever
+# index = "{db}.{table}"           # the alias that is queried, of {db}, {table} and literal text; the index is <alias>~rows
+# shards = 1                       # of an index that the writer creates
+# replicas = 1                     # likewise
+# batch_changes_max = 10000        # changes that are read ahead and applied together
+# bulk_bytes_max = 4194304         # of one bulk request
+# bulks_parallel = 2               # bulk requests at a time
+# tombstones_keep_hours = 168      # of deleted rows; longer than the oldest backup that may be restored is old; 0: for ever
 # listen = "127.0.0.1:9466"        # /metrics, /health and /status of this writer
 
 # [writer.elasticsearch.tls]       # the same keys as in [source.tls]; for https without it, everything is verified
 # ca = "ca.pem"                    # trusted besides the authorities of the operating system
+
+# [writer.hbase]                   # the rows of each table in a table of HBase, which the writer makes
+# thrift = "127.0.0.1:9090"        # host:port of a Thrift2 gateway (hbase thrift2 start)
+# transport = "buffered"           # or framed: as the gateway was started
+# protocol = "binary"              # or compact
+# table = "{db}.{table}"           # of {db}, {table} and literal text
+# salt_buckets = 0                 # 1 to 256: rows are spread over so many regions, which a table is made with; for keys that only grow
+# batch_changes_max = 10000        # changes before a cursor moves
+# connections = 4                  # to the gateway, which are used at the same time
+# answer_seconds_max = 30          # a request that takes longer is tried again; regions on the move take some seconds
+# frame_bytes_max = 2097152        # framed only: as the gateway's hbase.regionserver.thrift.framed.max_frame_size_in_mb
+# listen = "127.0.0.1:9467"        # this writer's /metrics, /health, /status, and where mysync writer retry and skip ask
 
 [metrics]                          # the reader's /metrics for Prometheus, /health for supervisors, /status for mysync status
 # listen = "127.0.0.1:9464"        # of the reader; without it nothing is served

@@ -123,10 +123,14 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
         let now = Instant::now();
         let metrics = &options.metrics;
         metrics.set_target(target.name());
+        let mut lanes = Lanes::new(prefix, &fence_topic, bounds);
+        if target.compares_columns() {
+            lanes.compare_columns();
+        }
         Ok(Self {
             subscriber: Some(queue.subscriber(&group).await?),
             queue,
-            lanes: Lanes::new(prefix, &fence_topic, bounds),
+            lanes,
             group,
             fence_topic,
             target: Some(target),

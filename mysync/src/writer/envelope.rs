@@ -43,6 +43,7 @@ pub struct Parser {
     topic_prefix: String,
     /// Of each topic, the tables seen in it.
     tables: HashMap<Arc<str>, Vec<Arc<TableName>>>,
+    columns_changed: Option<bool>,
 }
 
 impl Parser {
@@ -52,7 +53,13 @@ impl Parser {
         Self {
             topic_prefix: format!("{prefix}."),
             tables: HashMap::new(),
+            columns_changed: None,
         }
+    }
+
+    /// Lets changes say from now on whether their columns differ from those that are folded into them.
+    pub fn compare_columns(&mut self) {
+        self.columns_changed = Some(false);
     }
 
     /// The change that a record stands for.
@@ -67,6 +74,7 @@ impl Parser {
                 key,
                 row: None,
                 version,
+                columns_changed: self.columns_changed,
             });
         };
         if value.first() == Some(&protobuf::FIRST_BYTE) {
@@ -78,6 +86,7 @@ impl Parser {
                 key,
                 row: change.row,
                 version,
+                columns_changed: self.columns_changed,
             });
         }
         let envelope: Envelope<'_> = serde_json::from_slice(value)
@@ -104,6 +113,7 @@ impl Parser {
             key,
             row,
             version,
+            columns_changed: self.columns_changed,
         })
     }
 

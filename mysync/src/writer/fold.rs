@@ -2,7 +2,7 @@
 //!
 //! The step is atomic, so nobody can see the states that are left out. Keys keep the order of their last changes.
 
-use crate::target::RowChange;
+use crate::target::{RowChange, canonical};
 use std::collections::HashMap;
 
 /// Changes of one partition that wait for a step.
@@ -23,12 +23,16 @@ struct Slot {
 
 impl Fold {
     /// Adds a change; `bytes` is what it counts against the bound on memory.
-    pub fn push(&mut self, key: Vec<u8>, change: RowChange, bytes: usize) {
+    pub fn push(&mut self, key: Vec<u8>, mut change: RowChange, bytes: usize) {
         let index = self.slots.len();
         if let Some(before) = self.last.insert(key.into_boxed_slice(), index)
             && let Some(slot) = self.slots[before].take()
         {
             self.bytes -= slot.bytes;
+            if change.columns_changed.is_some() {
+                let before = &slot.change;
+                change.columns_changed = Some(before.columns_changed == Some(true) || !same_columns(before, &change));
+            }
         }
         self.bytes += bytes;
         self.slots.push(Some(Slot { change, bytes }));
@@ -59,6 +63,24 @@ impl Fold {
     }
 }
 
+/// Whether both rows are there and the same columns have a value in them. What cannot be read is another.
+fn same_columns(left: &RowChange, right: &RowChange) -> bool {
+    let (Some(left), Some(right)) = (&left.row, &right.row) else {
+        return false;
+    };
+    let (Ok(left), Ok(right)) = (canonical::columns(left.get()), canonical::columns(right.get())) else {
+        return false;
+    };
+    let present = |columns| -> Vec<_> {
+        let columns: canonical::Columns<'_> = columns;
+        columns
+            .into_iter()
+            .filter_map(|(name, text)| text.map(|_| name))
+            .collect()
+    };
+    present(left) == present(right)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,7 +98,41 @@ mod tests {
             key: vec![("id".into(), key.to_string())],
             row: value.map(|value| serde_json::value::to_raw_value(&value).unwrap()),
             version: 1,
+            columns_changed: None,
         }
+    }
+
+    fn object(row: Option<&str>) -> RowChange {
+        RowChange {
+            row: row.map(|row| serde_json::value::RawValue::from_string(row.to_owned()).unwrap()),
+            columns_changed: Some(false),
+            ..change(1, None)
+        }
+    }
+
+    #[test]
+    fn a_target_that_asks_is_told_of_columns_that_are_folded_away() {
+        let full = r#"{"a":1,"b":"x"}"#;
+        for (rows, changed) in [
+            (&[Some(full)][..], false),
+            (&[Some(full), Some(r#"{"a":2,"b":""}"#)], false),
+            (&[Some(full), Some(r#"{"a":2,"b":null}"#)], true),
+            (&[Some(full), Some(r#"{"a":2,"c":"x"}"#)], true),
+            (&[Some(full), None], true),
+            (&[None, Some(full)], true),
+            (&[Some(r#"{"a":1,"b":null}"#), Some(full), Some(full)], true),
+            (&[Some(r#"{"a":1,"b":null}"#), Some(r#"{"a":2}"#)], false),
+        ] {
+            let mut fold = Fold::default();
+            for row in rows {
+                fold.push(vec![1], object(*row), 1);
+            }
+            assert_eq!(fold.into_changes()[0].columns_changed, Some(changed), "{rows:?}");
+        }
+        let mut fold = Fold::default();
+        fold.push(vec![1], change(1, None), 1);
+        fold.push(vec![1], change(1, Some(1)), 1);
+        assert_eq!(fold.into_changes()[0].columns_changed, None);
     }
 
     fn apply(store: &mut BTreeMap<String, String>, change: &RowChange) {

@@ -110,6 +110,11 @@ impl Lanes {
         }
     }
 
+    /// For a target that has to know what is folded away.
+    pub fn compare_columns(&mut self) {
+        self.parser.compare_columns();
+    }
+
     /// Partitions that are this writer's now, not started yet.
     pub fn add(&mut self, partitions: impl IntoIterator<Item = Partition>) {
         for partition in partitions {

@@ -114,6 +114,7 @@ mod tests {
             key,
             row: None,
             version: 1,
+            columns_changed: None,
         }
     }
 
