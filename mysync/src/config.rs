@@ -10,6 +10,7 @@ mod hbase;
 mod load;
 mod load_connections;
 mod messages;
+mod redis;
 mod secret;
 mod template;
 
@@ -18,6 +19,7 @@ pub use connections::{Metrics, Sasl, SaslMechanism, Tls, TlsMode};
 pub use hbase::{HbaseProtocol, HbaseTransport, HbaseWriter};
 pub use load::{Listens, load, load_listens, parse};
 pub use messages::{Format, Mask, Messages, Topics};
+pub use redis::{Layout, RedisWriter};
 pub use secret::Secret;
 pub use template::TEMPLATE;
 
@@ -256,46 +258,6 @@ impl Writer {
     }
 }
 
-/// Section `[writer.redis]`.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RedisWriter {
-    /// `host:port`.
-    pub address: String,
-    /// Password, empty for none.
-    #[serde(default)]
-    pub password: Secret,
-    /// Name of the environment variable that holds the password.
-    pub password_env: Option<String>,
-    /// File that holds the password.
-    pub password_file: Option<String>,
-    /// Database number.
-    #[serde(default)]
-    pub database: u32,
-    /// How a row is stored.
-    #[serde(default)]
-    pub layout: Layout,
-    /// Template of a row's key, of `{db}`, `{table}`, `{pk}` and literal text.
-    #[serde(default = "default_key_template")]
-    pub key: String,
-    /// Changes that are applied in one atomic step, at most.
-    #[serde(default = "default_batch_changes_max")]
-    pub batch_changes_max: usize,
-    /// `host:port` where this writer serves metrics and is told what to do; nowhere by default.
-    pub listen: Option<String>,
-}
-
-/// How a row is stored in Redis.
-#[derive(Debug, Clone, Copy, Default, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-pub enum Layout {
-    /// A hash with a field a column; NULL is an absent field.
-    #[default]
-    Hash,
-    /// A string that holds the row as a JSON object.
-    Json,
-}
-
 /// Section `[check]`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -346,10 +308,4 @@ fn default_min_insync_replicas() -> i32 {
 }
 fn default_message_bytes_max() -> u32 {
     100_000_000
-}
-fn default_key_template() -> String {
-    "{db}:{table}:{pk}".into()
-}
-fn default_batch_changes_max() -> usize {
-    5_000
 }

@@ -27,6 +27,7 @@ pub mod stop;
 pub mod stop_point;
 pub mod tables;
 pub mod target;
+mod tls;
 pub mod usage;
 pub mod version;
 pub mod writer;

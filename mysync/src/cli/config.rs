@@ -57,8 +57,9 @@ async fn check(config: &Config, name: &str) -> Result<ExitCode> {
     checks.extend(kafka);
     if let Some(redis) = &config.writer.redis {
         let mut target = RedisTarget::new(redis, &config.kafka.prefix)?;
-        target.connect().await.map_err(at("writer.redis.address"))?;
-        say(format!("ok    Redis answers at {}", redis.address));
+        let (key, servers) = redis.servers();
+        target.connect().await.map_err(at(key))?;
+        say(format!("ok    Redis answers at {}", servers.join(", ")));
     }
     if let Some(hbase) = &config.writer.hbase {
         let mut target = HbaseTarget::new(hbase, &config.kafka.prefix);

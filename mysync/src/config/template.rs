@@ -65,13 +65,23 @@ on_cascade = "refuse"              # foreign keys that change rows of followed t
 on_lost = "refresh"                # published transactions that MySQL lost in a switch: refresh their rows, or stop
 
 [writer.redis]
-address = "127.0.0.1:6379"         # host:port
+address = "127.0.0.1:6379"         # host:port of a server alone; or, in its place, one of:
+# addresses = ["a:6379", "b:6379"] # a master and its replicas: the one that is the master is written to
+# sentinels = ["a:26379", "b:26379"]       # they say which server is the master, with its name:
+# master_name = "mymaster"
+# cluster = ["a:6379", "b:6379"]   # some nodes of a Redis Cluster
+# user = "mysync"                  # of the ACL; without it the default user
 # password_env = "MYSYNC_REDIS_PASSWORD"   # or password_file = "path", or password = "..."
+# sentinel_user = "mysync"         # the sentinels' own accounts, with sentinel_password, _env or _file
 database = 0
 layout = "hash"                    # hash: a field a column; json: one string a row
 key = "{db}:{table}:{pk}"          # of {db}, {table}, {pk} and literal text
-batch_changes_max = 5000           # changes in one atomic step
+# ttl_seconds = 86400              # rows expire so long after their last change; without it never
+batch_changes_max = 5000           # changes in one step, which is atomic but in a cluster
 # listen = "127.0.0.1:9465"        # this writer's /metrics, /health, /status, and where mysync writer retry and skip ask
+
+# [writer.redis.tls]               # the same keys as in [source.tls]
+# ca = "ca.pem"
 
 # [writer.elasticsearch]           # or OpenSearch
 # urls = ["http://127.0.0.1:9200"] # some nodes of one cluster, http:// or https://

@@ -14,7 +14,7 @@ mod servers;
 mod settings;
 mod stream;
 mod tables;
-pub(crate) mod tls;
+mod tls;
 mod wire;
 
 pub use columns::DescribedColumn;

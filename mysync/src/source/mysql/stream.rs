@@ -12,6 +12,7 @@ use crate::config::Tls;
 use crate::decode::{EventType, Header};
 use crate::error::{Error, Result};
 use crate::source::gtid_set::GtidSet;
+use crate::tls::connector;
 use futures::FutureExt;
 use mysql_async::Sid;
 use mysql_common::misc::raw::Either;
@@ -131,7 +132,9 @@ async fn request(server: &Endpoint, gtid: bool, position: &Position) -> Result<W
         port,
         user: &server.config.user,
         password: server.config.password.reveal(),
-        tls: Tls::used(server.config.tls.as_ref()).map(tls::connector).transpose()?,
+        tls: Tls::used(server.config.tls.as_ref())
+            .map(|tls| connector(tls, tls::SECTION))
+            .transpose()?,
     };
     let logged_in = Wire::connect(&login).await;
     let mut wire = logged_in.map_err(|error| server.sort(error, "cannot log in to MySQL"))?;

@@ -5,7 +5,7 @@
 
 use crate::config::{ElasticsearchWriter, Tls, TlsMode};
 use crate::error::{Error, Result};
-use crate::source::mysql::tls::archive;
+use crate::tls::archive;
 use base64::Engine as _;
 use elasticsearch::auth::{ClientCertificate, Credentials};
 use elasticsearch::cert::{Certificate, CertificateValidation};
@@ -315,10 +315,7 @@ fn encrypted(builder: TransportBuilder, tls: &Tls) -> Result<TransportBuilder> {
     let Some((certificate, key)) = tls.identity() else {
         return Ok(builder);
     };
-    let archive = archive(
-        (certificate, "writer.elasticsearch.tls.certificate"),
-        (key, "writer.elasticsearch.tls.key"),
-    )?;
+    let archive = archive(certificate, key, "writer.elasticsearch.tls")?;
     let identity = ClientCertificate::Pkcs12(archive, Some(String::new()));
     Ok(builder.auth(Credentials::Certificate(identity)))
 }
