@@ -1,42 +1,44 @@
 //! The check itself.
 //!
-//! 1. A fence goes through the pipeline: what was committed before is in the store, or the verdict is `unknown`.
-//! 2. Every table is streamed from MySQL and each batch looked up in the store. Rows that differ are suspects. Of every
-//!    key a 64-bit fingerprint is kept.
-//! 3. The store's keys are listed once for all tables. Keys without a fingerprint are suspects. When there were more
-//!    keys than fingerprints fit, the other parts of the key space follow, keys only, one pass each.
+//! 1. A fence goes through the pipeline: what was committed before is in the stores. A store that it does not reach is
+//!    left out from there on, and its verdict is `unknown`.
+//! 2. Every table is streamed from MySQL once, and each batch looked up in all stores at once. Rows that differ are
+//!    suspects. Of every key, as each store spells it, a 64-bit fingerprint is kept.
+//! 3. Each store's keys are listed once for all tables, all stores at the same time. Keys without a fingerprint are
+//!    suspects. When there were more keys than fingerprints fit, the other parts of the key space follow, keys only,
+//!    one pass each.
 //! 4. Suspects are asked again (`settle.rs`); those that stay are findings.
 //!
 //! Memory: a few batches, the fingerprints (`fingerprints.rs`), and at most [`SUSPECTS_MAX`] keys of suspects: when
 //! there are more, those found so far are settled first.
 
 mod settle;
+mod side;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::BoxStream;
+use futures::future::try_join_all;
+use futures::stream::{BoxStream, select_all};
 use futures::{StreamExt, TryStreamExt};
 use mysql_async::Conn;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use self::settle::Suspect;
-use crate::compare::agree;
+use self::side::{Compared, ComparedWith, Placed, Side, compare_batch, fingerprint};
 use crate::config::Config;
 use crate::error::Error;
 use crate::fence::{self, Fence, Passage};
 use crate::findings::Findings;
 use crate::fingerprints::{FINGERPRINTS_MAX, Fingerprints, Part, Sighting};
 use crate::mysql::{self, Batch, Projection, schema};
-use crate::options::{Options, StoreName};
+use crate::options::Options;
 use crate::pattern::Pattern;
 use crate::progress::{Event, Progress};
-use crate::report::{FenceReport, Reason, Report, TableReport};
-use crate::store::Store;
-use crate::store::redis::RedisStore;
+use crate::report::{Reason, Report, StoreReport};
+use crate::store::{self, Store};
 use crate::table::Table;
 
 /// Suspects remembered at most before they are settled.
@@ -44,7 +46,7 @@ const SUSPECTS_MAX: usize = 100_000;
 /// Keys that the store has and MySQL was not seen to have, remembered so that one named twice counts once.
 const STRANGERS_MAX: usize = 2_000_000;
 
-/// Compares the tables of a configuration with a store.
+/// Compares the tables of a configuration with the stores.
 ///
 /// Takes as long as reading both sides does, plus the fences. Needs SELECT on the tables, and CREATE, INSERT, DELETE on
 /// `__db_mysync` unless `options.fence` is false.
@@ -54,6 +56,7 @@ const STRANGERS_MAX: usize = 2_000_000;
 /// arrive and a check that observes nothing are no errors but reports with the verdict `unknown`.
 pub async fn check(config: &Config, options: &Options, progress: &dyn Progress) -> Result<Report, Error> {
     let started = Instant::now();
+    let sections = store::chosen(config, &options.stores)?;
     let config = &Config {
         source: mysql::primary::follow(&config.source).await?,
         ..config.clone()
@@ -64,13 +67,14 @@ pub async fn check(config: &Config, options: &Options, progress: &dyn Progress) 
     if tables.is_empty() {
         let what = format!("no table of {} matches", config.source.server);
         let hint = "correct tables in [source] and --table: patterns <database>.<table>, in which * and ? match";
-        return Ok(Report::unknown(options.store.word(), what, hint));
+        let unknown = sections
+            .iter()
+            .map(|section| StoreReport::unknown(section.name().word(), &what, hint));
+        return Ok(Report::of(unknown.collect(), Vec::new(), 0.0));
     }
     let fence_table = fence::table(tables.len());
     let with_fence: Vec<Table> = tables.iter().cloned().chain([fence_table.clone()]).collect();
-    let store: Arc<dyn Store> = match options.store {
-        StoreName::Redis => Arc::new(RedisStore::connect(config, &with_fence).await?),
-    };
+    let stores = try_join_all(sections.iter().map(|section| section.connect(config, &with_fence))).await?;
     let fence = match options.fence {
         true => {
             let session = mysql::connect(&config.source).await?;
@@ -78,24 +82,19 @@ pub async fn check(config: &Config, options: &Options, progress: &dyn Progress) 
         }
         false => None,
     };
-    let reports = tables.iter().map(|table| TableReport {
-        name: table.full_name(),
-        ..TableReport::default()
-    });
+    let findings = Findings::new(stores.len(), options.findings_max, options.findings_file.as_deref())?;
+    let sides = stores
+        .into_iter()
+        .map(|store| Side::new(store, &tables, fence.is_some()));
     let mut run = Run {
         config,
         progress,
-        reports: reports.collect(),
+        sides: sides.collect(),
         tables: tables.into(),
-        store,
         session,
-        fence_report: FenceReport {
-            used: fence.is_some(),
-            ..FenceReport::default()
-        },
         fence,
         suspects: Vec::new(),
-        findings: Findings::new(options.findings_max, options.findings_file.as_deref())?,
+        findings,
         settle_deadline: None,
     };
     let outcome = run.compare().await;
@@ -107,12 +106,10 @@ struct Run<'a> {
     config: &'a Config,
     progress: &'a dyn Progress,
     tables: Arc<[Table]>,
-    reports: Vec<TableReport>,
-    store: Arc<dyn Store>,
+    sides: Vec<Side>,
     /// For looking rows up again.
     session: Conn,
     fence: Option<Fence>,
-    fence_report: FenceReport,
     suspects: Vec<Suspect>,
     findings: Findings,
     /// Without a fence: until when rows are asked again, from the first time that they are.
@@ -121,8 +118,8 @@ struct Run<'a> {
 
 /// Why a run ended before its end.
 enum Stopped {
-    /// A fence did not arrive.
-    FenceMissed,
+    /// No store is left to compare with.
+    NoneLeft,
     /// An error.
     Failed(Error),
 }
@@ -133,24 +130,23 @@ impl From<Error> for Stopped {
     }
 }
 
-/// What became of one batch.
-struct Compared {
-    rows: u64,
-    fingerprints: Vec<u64>,
-    suspects: Vec<Suspect>,
-}
-
 impl Run<'_> {
     async fn compare(&mut self) -> Result<(), Stopped> {
         self.pass_fence().await?;
-        let mut known = Fingerprints::whole(FINGERPRINTS_MAX);
+        let keys_max = FINGERPRINTS_MAX / self.sides.len();
+        let mut known: Vec<Fingerprints> = self.sides.iter().map(|_| Fingerprints::whole(keys_max)).collect();
         for number in 0..self.tables.len() {
             self.compare_table(number, &mut known).await?;
         }
-        let others: Vec<Part> = known.part().others().collect();
+        let narrowest = known.iter().map(Fingerprints::part).max();
+        let others: Vec<Part> = narrowest.into_iter().flat_map(Part::others).collect();
         self.find_extra(known).await?;
         for part in others {
-            let mut known = Fingerprints::of_part(part, FINGERPRINTS_MAX);
+            let mut known: Vec<Fingerprints> = self
+                .sides
+                .iter()
+                .map(|_| Fingerprints::of_part(part, keys_max))
+                .collect();
             for number in 0..self.tables.len() {
                 self.read_keys(number, &mut known).await?;
             }
@@ -159,46 +155,67 @@ impl Run<'_> {
         self.settle().await
     }
 
-    /// Waits until everything committed so far is in the store. Without a fence there is nothing to wait for.
+    /// Waits until everything committed so far is in the stores; one that lacks it takes part no longer. Without a fence
+    /// there is nothing to wait for.
     async fn pass_fence(&mut self) -> Result<(), Stopped> {
         let Some(fence) = &mut self.fence else { return Ok(()) };
         self.progress.event(Event::Fence);
-        match fence.pass(self.store.as_ref()).await? {
-            Passage::Passed(waited) => {
-                self.fence_report.passed += 1;
-                self.fence_report.wait_seconds_max = self.fence_report.wait_seconds_max.max(waited.as_secs_f64());
-                Ok(())
+        let mut sides: Vec<&mut Side> = self.sides.iter_mut().filter(|side| side.takes_part()).collect();
+        let stores: Vec<Arc<dyn Store>> = sides.iter().map(|side| side.store.clone()).collect();
+        for (side, passage) in sides.iter_mut().zip(fence.pass(&stores).await?) {
+            match passage {
+                Passage::Passed(waited) => {
+                    side.fence.passed += 1;
+                    side.fence.wait_seconds_max = side.fence.wait_seconds_max.max(waited.as_secs_f64());
+                }
+                Passage::Missed => side.reason = Some(fence_missed(self.config.check.settle_max, side.store.name())),
             }
-            Passage::Missed => Err(Stopped::FenceMissed),
+        }
+        match self.sides.iter().any(Side::takes_part) {
+            true => Ok(()),
+            false => Err(Stopped::NoneLeft),
         }
     }
 
-    async fn compare_table(&mut self, number: usize, known: &mut Fingerprints) -> Result<(), Stopped> {
+    /// The stores that are still compared.
+    fn stores(&self) -> Arc<[Placed]> {
+        let sides = self.sides.iter().enumerate().filter(|(_, side)| side.takes_part());
+        sides.map(|(place, side)| (place, side.store.clone())).collect()
+    }
+
+    async fn compare_table(&mut self, number: usize, known: &mut [Fingerprints]) -> Result<(), Stopped> {
         let table = &self.tables[number];
         self.progress.event(Event::Table {
             name: &table.full_name(),
             rows_estimate: table.rows_estimate,
         });
         let batches = self.batches(number, Projection::Whole).await?;
-        let (store, tables) = (self.store.clone(), self.tables.clone());
+        let (stores, tables) = (self.stores(), self.tables.clone());
         let mut compared = batches
             .map(|batch| {
-                let (store, tables) = (store.clone(), tables.clone());
-                async move { joined(tokio::spawn(compare_batch(store, tables, number, batch?))).await }
+                let (stores, tables) = (stores.clone(), tables.clone());
+                async move { joined(tokio::spawn(compare_batch(stores, tables, number, batch?))).await }
             })
             .buffer_unordered(self.config.check.rows_parallel);
-        while let Some(Compared {
-            rows,
-            fingerprints,
-            suspects,
-        }) = compared.try_next().await?
-        {
-            self.reports[number].rows_mysql += rows;
+        while let Some(Compared { rows, with }) = compared.try_next().await? {
             self.progress.event(Event::Rows { rows });
-            fingerprints
-                .into_iter()
-                .for_each(|fingerprint| known.insert(fingerprint));
-            self.suspects.extend(suspects);
+            for ComparedWith {
+                side,
+                fingerprints,
+                suspects,
+                expired,
+            } in with
+            {
+                if self.sides[side].takes_part() {
+                    self.sides[side].tables[number].rows_mysql += rows;
+                    self.sides[side].tables[number].expired += expired;
+                    fingerprints.into_iter().for_each(|hash| known[side].insert(hash));
+                    self.suspects.extend(suspects);
+                }
+            }
+            if let Some(narrowest) = known.iter().map(Fingerprints::part).max() {
+                known.iter_mut().for_each(|known| known.narrow_down_like(narrowest));
+            }
             if self.suspects.len() >= SUSPECTS_MAX {
                 self.settle().await?;
             }
@@ -206,12 +223,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn read_keys(&mut self, number: usize, known: &mut Fingerprints) -> Result<(), Stopped> {
+    async fn read_keys(&mut self, number: usize, known: &mut [Fingerprints]) -> Result<(), Stopped> {
         let mut batches = self.batches(number, Projection::Key).await?;
         while let Some(batch) = batches.try_next().await? {
             for key in batch.iter().filter_map(|row| self.tables[number].key_of(row)) {
-                let store_key = self.store.key(&self.tables[number], &slices(&key));
-                known.insert(fingerprint(number, &store_key));
+                for (side, known) in self.sides.iter().zip(known.iter_mut()) {
+                    let store_key = side.store.key(&self.tables[number], &slices(&key));
+                    known.insert(fingerprint(number, &store_key));
+                }
             }
         }
         Ok(())
@@ -230,29 +249,39 @@ impl Run<'_> {
         Ok(batches.boxed())
     }
 
-    /// Lists the store's keys; those that MySQL was not seen to have are suspects.
-    async fn find_extra(&mut self, mut known: Fingerprints) -> Result<(), Stopped> {
-        self.progress.event(Event::Scan);
-        let (store, tables) = (self.store.clone(), self.tables.clone());
-        let mut strangers: HashSet<u64> = HashSet::new();
-        let mut found = store.scan(&tables);
-        while let Some(keys) = found.try_next().await? {
+    /// Lists the stores' keys; those that MySQL was not seen to have are suspects.
+    async fn find_extra(&mut self, mut known: Vec<Fingerprints>) -> Result<(), Stopped> {
+        let (stores, tables) = (self.stores(), self.tables.clone());
+        let names: Vec<&str> = stores.iter().map(|(_, store)| store.name()).collect();
+        self.progress.event(Event::Scan {
+            stores: &names.join(", "),
+        });
+        let mut strangers: HashSet<(usize, u64)> = HashSet::new();
+        let scans = stores.iter().map(|(place, store)| {
+            let found = store.scan(&tables);
+            found.map_ok(|keys| (*place, keys)).boxed()
+        });
+        let mut found = select_all(scans);
+        while let Some((place, keys)) = found.try_next().await? {
             self.progress.event(Event::Keys {
                 keys: keys.len() as u64,
             });
+            let side = &mut self.sides[place];
             for stored in keys {
                 let fingerprint = fingerprint(stored.table, &stored.store_key);
-                match known.see(fingerprint) {
+                let report = &mut side.tables[stored.table];
+                match known[place].see(fingerprint) {
                     Sighting::Again | Sighting::Elsewhere => {}
-                    Sighting::First => self.reports[stored.table].rows_store += 1,
-                    Sighting::Unknown if strangers.contains(&fingerprint) => {}
+                    Sighting::First => report.rows_store += 1,
+                    Sighting::Unknown if strangers.contains(&(place, fingerprint)) => {}
                     Sighting::Unknown => {
                         if strangers.len() < STRANGERS_MAX {
-                            strangers.insert(fingerprint);
+                            strangers.insert((place, fingerprint));
                         }
-                        self.reports[stored.table].rows_store += 1;
-                        self.suspects
-                            .push(Suspect::new(stored.table, stored.key, stored.store_key));
+                        report.rows_store += 1;
+                        if side.takes_part() {
+                            self.suspects.push(Suspect::new(place, stored));
+                        }
                     }
                 }
             }
@@ -268,25 +297,18 @@ impl Run<'_> {
             // A marker row left behind harms nobody, and the comparison stands without its removal.
             let _ = fence.remove().await;
         }
-        let reason = match outcome {
-            Ok(()) => None,
-            Err(Stopped::FenceMissed) => Some(fence_missed(self.config.check.settle_max, self.store.name())),
+        match outcome {
+            Ok(()) | Err(Stopped::NoneLeft) => {}
             Err(Stopped::Failed(error)) => return Err(error),
-        };
-        let (findings, findings_omitted) = self.findings.finish()?;
+        }
+        let kept = self.findings.finish()?;
+        let stores = self.sides.into_iter().zip(kept).map(|(side, kept)| side.report(kept));
         let not_compared = self.tables.iter().flat_map(Table::columns_not_compared).collect();
-        let mut report = Report {
-            fence: self.fence_report,
-            tables: self.reports,
-            findings,
-            findings_omitted,
+        Ok(Report::of(
+            stores.collect(),
             not_compared,
-            ..Report::unknown(self.store.name(), "", "")
-        };
-        report.reason = reason;
-        report.seconds = started.elapsed().as_secs_f64();
-        report.judge();
-        Ok(report)
+            started.elapsed().as_secs_f64(),
+        ))
     }
 }
 
@@ -311,60 +333,6 @@ fn fence_missed(wait_max: Duration, store: &str) -> Reason {
                --no-fence compares without"
             .to_owned(),
     }
-}
-
-/// Looks a batch up in the store and keeps what differs.
-async fn compare_batch(
-    store: Arc<dyn Store>,
-    tables: Arc<[Table]>,
-    number: usize,
-    batch: Batch,
-) -> Result<Compared, Error> {
-    let table = &tables[number];
-    let mut store_keys = Vec::with_capacity(batch.len());
-    for row in &batch {
-        let parts: Option<Vec<&[u8]>> = table.key.iter().map(|place| row.get(*place)?.as_deref()).collect();
-        store_keys.push(store.key(table, &parts.ok_or_else(|| mysql::null_in_key(table))?));
-    }
-    let stored = store.rows(table, &store_keys).await?;
-    let stored: Vec<_> = stored
-        .into_iter()
-        .map(|stored| stored.map(|row| table.comparable(row)))
-        .collect();
-    if stored.len() != batch.len() {
-        return Err(Error::failed(
-            "the store answered for another number of rows",
-            format!(
-                "{}: asked for {}, answered {}",
-                table.full_name(),
-                batch.len(),
-                stored.len()
-            ),
-            "report it with the store's version",
-        ));
-    }
-    let fingerprints = store_keys
-        .iter()
-        .map(|store_key| fingerprint(number, store_key))
-        .collect();
-    let rows = batch.len() as u64;
-    let differing = batch
-        .iter()
-        .zip(store_keys)
-        .zip(&stored)
-        .filter(|((row, _), stored)| !agree(Some(row), stored.as_ref()));
-    let suspects = differing
-        .filter_map(|((row, store_key), _)| Some(Suspect::new(number, table.key_of(row)?, store_key)))
-        .collect();
-    Ok(Compared {
-        rows,
-        fingerprints,
-        suspects,
-    })
-}
-
-fn fingerprint(table: usize, store_key: &[u8]) -> u64 {
-    xxh3_64_with_seed(store_key, table as u64)
 }
 
 fn slices(key: &[Vec<u8>]) -> Vec<&[u8]> {

@@ -17,19 +17,20 @@ const EXIT_FAILED: u8 = 4;
 
 const EXAMPLES: &str = "\
 Examples:
-  mysync-check                                      every table of mysync.toml against Redis
+  mysync-check                                      every table of mysync.toml against every store in it
+  mysync-check --store redis                        against one of them
   mysync-check --table bank.accounts --json         one table, the report as a JSON object
   mysync-check --findings-file findings.jsonl       all findings to a file, one JSON object a line
   mysync-check --no-fence                           with an account that may only read
 
 Exit codes:
-  0  consistent    every row of MySQL is in the store, equal, and nothing else is
-  1  inconsistent  some row is missing, extra or different
-  2  unknown       nothing was proven: no rows observed, or the fence did not arrive
+  0  consistent    every row of MySQL is in every store, equal, and nothing else is
+  1  inconsistent  in some store a row is missing, extra or different
+  2  unknown       of some store nothing was proven: no rows observed, or the fence did not arrive
   3  the arguments or the configuration are wrong
   4  a server could not be reached or failed";
 
-/// Compares MySQL rows with a store and says what differs.
+/// Compares MySQL rows with the stores and says what differs.
 #[derive(Debug, Parser)]
 #[command(name = "mysync-check", version, after_help = EXAMPLES, max_term_width = 100)]
 struct Arguments {
@@ -37,9 +38,9 @@ struct Arguments {
     #[arg(long, value_name = "FILE", default_value = "mysync.toml")]
     config: PathBuf,
 
-    /// The store to compare with
-    #[arg(long, value_enum, default_value_t = StoreName::Redis)]
-    store: StoreName,
+    /// Only this store; may be repeated [default: every store that the configuration has]
+    #[arg(long = "store", value_enum, value_name = "STORE")]
+    stores: Vec<StoreName>,
 
     /// Only this one of the configured tables; * and ? match; may be repeated
     #[arg(long = "table", value_name = "DATABASE.TABLE")]
@@ -54,7 +55,7 @@ struct Arguments {
     #[arg(long)]
     json: bool,
 
-    /// Findings in the report at most; the figures count all of them
+    /// Findings of each store in the report at most; the figures count all of them
     #[arg(long, value_name = "COUNT", default_value_t = FINDINGS_MAX_DEFAULT)]
     findings_max: usize,
 
@@ -76,7 +77,7 @@ impl Arguments {
         Ok(Command {
             config: Config::load(&self.config)?,
             options: Options {
-                store: self.store,
+                stores: self.stores,
                 tables: self.tables,
                 fence: !self.no_fence,
                 findings_max: self.findings_max,
@@ -153,6 +154,8 @@ mod tests {
             "--no-fence",
             "--findings-max",
             "3",
+            "--store",
+            "elasticsearch",
         ]);
         let command = arguments
             .expect("good arguments")
@@ -161,6 +164,7 @@ mod tests {
         assert_eq!(command.options.tables, ["a.b", "c.*"]);
         assert!(!command.options.fence && !command.json);
         assert_eq!(command.options.findings_max, 3);
+        assert_eq!(command.options.stores, [StoreName::Elasticsearch]);
         std::fs::remove_file(config).expect("our own file");
     }
 

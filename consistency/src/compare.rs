@@ -18,14 +18,22 @@ pub fn agree(mysql: Option<&Row>, stored: Option<&StoredRow>) -> bool {
     }
 }
 
+/// Where a row stands.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    /// The store's name.
+    pub store: &'a str,
+    /// The table.
+    pub table: &'a Table,
+    /// The row's key; none for a key of the store that no row of the table can have.
+    pub key: Option<&'a Key>,
+    /// As the store spells it.
+    pub store_key: &'a [u8],
+}
+
 /// Says in which way the two sides differ; none when they do not.
-pub fn finding(
-    table: &Table,
-    key: &Key,
-    store_key: &[u8],
-    mysql: Option<&Row>,
-    stored: Option<&StoredRow>,
-) -> Option<Finding> {
+pub fn finding(place: Place<'_>, mysql: Option<&Row>, stored: Option<&StoredRow>) -> Option<Finding> {
+    let table = place.table;
     if agree(mysql, stored) {
         return None;
     }
@@ -35,14 +43,15 @@ pub fn finding(
         (None, _) => (FindingKind::Extra, Vec::new()),
     };
     Some(Finding {
+        store: place.store.to_owned(),
         kind,
         table: table.full_name(),
         key: table
             .key_columns()
-            .zip(key)
+            .zip(place.key.into_iter().flatten())
             .map(|(column, part)| (column.name.clone(), shown(part)))
             .collect(),
-        store_key: shown(store_key),
+        store_key: shown(place.store_key),
         columns,
         unreadable: stored.and_then(|stored| stored.unreadable.clone()),
     })
@@ -150,7 +159,13 @@ mod tests {
     }
 
     fn found(mysql: Option<&Row>, stored: Option<&StoredRow>) -> Option<Finding> {
-        finding(&table(), &vec![b"7".to_vec()], b"bank:accounts:7", mysql, stored)
+        let place = Place {
+            store: "redis",
+            table: &table(),
+            key: Some(&vec![b"7".to_vec()]),
+            store_key: b"bank:accounts:7",
+        };
+        finding(place, mysql, stored)
     }
 
     #[test]

@@ -1,11 +1,18 @@
-//! The checker's view of mysync.toml: `[source]`, `[messages]`, `[mask]`, `[writer.redis]` and `[check]`.
+//! The checker's view of mysync.toml: `[source]`, `[messages]`, `[mask]`, `[writer.redis]`, `[writer.elasticsearch]`,
+//! `[writer.hbase]` and `[check]`.
 //!
 //! The file is shared with the reader and the writers, so other sections, and keys of `[source]` that only the reader
-//! needs, are passed over. In `[writer.redis]` and `[check]` every key must be known: a misspelt key there would
-//! quietly check something else than what was meant.
+//! needs, are passed over. In the sections of the stores and in `[check]` every key must be known: a misspelt key there
+//! would quietly check something else than what was meant.
 //!
 //! Secrets are read once into [`Secret`], which never prints itself; neither do the errors of this module quote the
 //! file's lines, since a line may hold one.
+
+mod elasticsearch;
+mod hbase;
+mod reading;
+mod redis;
+pub mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,13 +20,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
+pub use self::elasticsearch::{Elasticsearch, Login};
+pub use self::hbase::{Hbase, Protocol, Transport};
+pub(crate) use self::reading::wrong;
+use self::reading::{Reading, SecretText, place};
+pub use self::redis::{Layout, Redis};
+use self::tls::Tls;
 use crate::error::Error;
 use crate::mask::ColumnRules;
-use crate::mysql::tls::Tls;
 use crate::pattern::{ColumnPattern, Pattern};
-use crate::store::redis::KeyTemplate;
 
 /// What a check needs to know of the installation.
 #[derive(Clone, Debug)]
@@ -30,6 +40,10 @@ pub struct Config {
     pub source: Source,
     /// The Redis that the writer fills; none without a section `[writer.redis]`.
     pub redis: Option<Redis>,
+    /// The Elasticsearch that the writer fills; none without a section `[writer.elasticsearch]`.
+    pub elasticsearch: Option<Elasticsearch>,
+    /// The HBase that the writer fills; none without a section `[writer.hbase]`.
+    pub hbase: Option<Hbase>,
     /// Columns that are left out or masked.
     pub columns: ColumnRules,
     /// How to check.
@@ -55,32 +69,6 @@ pub struct Source {
     pub tables_exclude: Vec<Pattern>,
     /// By `<database>.<table>`: the columns that identify a row where there is no primary key.
     pub keys: BTreeMap<String, Vec<String>>,
-}
-
-/// `[writer.redis]`: the store and how rows stand in it.
-#[derive(Clone, Debug)]
-pub struct Redis {
-    /// `<host>:<port>`.
-    pub address: Address,
-    /// The password, empty for none.
-    pub password: Secret,
-    /// The number of the database.
-    pub database: i64,
-    /// How a row is stored.
-    pub layout: Layout,
-    /// How a row's key is built.
-    pub key: KeyTemplate,
-}
-
-/// How a row is stored in Redis.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Layout {
-    /// A hash with a field a column; NULL is an absent field.
-    #[default]
-    Hash,
-    /// A string that holds the row as a JSON object.
-    Json,
 }
 
 /// `[check]`: how to check.
@@ -161,6 +149,12 @@ impl Config {
             columns: reading.columns(&parsed.source.columns_exclude, parsed.mask)?,
             source: reading.source(parsed.source)?,
             redis: parsed.writer.redis.map(|section| reading.redis(section)).transpose()?,
+            elasticsearch: parsed
+                .writer
+                .elasticsearch
+                .map(|section| reading.elasticsearch(section))
+                .transpose()?,
+            hbase: parsed.writer.hbase.map(|section| reading.hbase(section)).transpose()?,
             check: reading.check(parsed.check.unwrap_or_default())?,
         })
     }
@@ -215,26 +209,9 @@ struct MaskText {
 
 #[derive(Default, Deserialize)]
 struct WriterText {
-    redis: Option<RedisText>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RedisText {
-    address: String,
-    password: Option<SecretText>,
-    password_env: Option<String>,
-    password_file: Option<String>,
-    #[serde(default)]
-    database: i64,
-    #[serde(default)]
-    layout: Layout,
-    key: Option<String>,
-    /// The writer's own; known here so that it is not refused.
-    #[serde(rename = "batch_changes_max")]
-    _batch_changes_max: Option<IgnoredAny>,
-    #[serde(rename = "listen")]
-    _listen: Option<IgnoredAny>,
+    redis: Option<redis::RedisText>,
+    elasticsearch: Option<elasticsearch::ElasticsearchText>,
+    hbase: Option<hbase::HbaseText>,
 }
 
 #[derive(Default, Deserialize)]
@@ -244,29 +221,11 @@ struct CheckText {
     settle_seconds_max: Option<u64>,
 }
 
-/// Takes any value and complains without quoting it.
-struct SecretText(Option<String>);
-
-impl<'de> Deserialize<'de> for SecretText {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match toml::Value::deserialize(deserializer)? {
-            toml::Value::String(text) => Self(Some(text)),
-            _ => Self(None),
-        })
-    }
-}
-
 const ROWS_PARALLEL_DEFAULT: usize = 2;
 const ROWS_PARALLEL_MAX: usize = 64;
 const SETTLE_SECONDS_DEFAULT: u64 = 30;
 const SETTLE_SECONDS_LIMIT: u64 = 3600;
-const KEY_TEMPLATE_DEFAULT: &str = "{db}:{table}:{pk}";
 const MYSQL_PORT: u16 = 3306;
-const REDIS_PORT: u16 = 6379;
-
-struct Reading<'a> {
-    file: &'a str,
-}
 
 impl Reading<'_> {
     fn source(&self, section: SourceText) -> Result<Source, Error> {
@@ -304,17 +263,6 @@ impl Reading<'_> {
         })
     }
 
-    fn patterns<'p, P>(
-        &self,
-        key: &str,
-        texts: impl IntoIterator<Item = &'p String>,
-        parse: fn(&str) -> Result<P, String>,
-        hint: &str,
-    ) -> Result<Vec<P>, Error> {
-        let patterns: Result<Vec<P>, String> = texts.into_iter().map(|text| parse(text)).collect();
-        patterns.map_err(|reason| wrong(self.file, &format!("key {key}"), &reason, hint))
-    }
-
     /// Debezium's own values (base64 for decimals, days for dates) are not the canonical texts that are compared.
     fn messages(&self, section: &MessagesText) -> Result<(), Error> {
         match section.format.as_deref() {
@@ -348,30 +296,6 @@ impl Reading<'_> {
         Ok(rules)
     }
 
-    fn redis(&self, section: RedisText) -> Result<Redis, Error> {
-        let template = section.key.as_deref().unwrap_or(KEY_TEMPLATE_DEFAULT);
-        let key = KeyTemplate::parse(template).map_err(|reason| {
-            wrong(
-                self.file,
-                "key writer.redis.key",
-                &reason,
-                "the default is key = \"{db}:{table}:{pk}\"",
-            )
-        })?;
-        Ok(Redis {
-            address: self.address("writer.redis.address", &section.address, REDIS_PORT)?,
-            password: self.secret(
-                "writer.redis.password",
-                section.password,
-                section.password_env,
-                section.password_file,
-            )?,
-            database: section.database,
-            layout: section.layout,
-            key,
-        })
-    }
-
     fn check(&self, section: CheckText) -> Result<Check, Error> {
         let rows_parallel = section.rows_parallel.unwrap_or(ROWS_PARALLEL_DEFAULT);
         if !(1..=ROWS_PARALLEL_MAX).contains(&rows_parallel) {
@@ -397,94 +321,6 @@ impl Reading<'_> {
             rows_parallel,
             settle_max: Duration::from_secs(settle_seconds),
         })
-    }
-
-    fn address(&self, key: &str, text: &str, port_default: u16) -> Result<Address, Error> {
-        let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) => (host, port.parse().ok()),
-            None => (text, Some(port_default)),
-        };
-        match port {
-            Some(port) if !host.is_empty() => Ok(Address {
-                host: host.trim_matches(['[', ']']).to_owned(),
-                port,
-            }),
-            _ => {
-                let reason = format!("expected <host>:<port>, found `{text}`");
-                let hint = format!("write for instance \"127.0.0.1:{port_default}\"");
-                Err(wrong(self.file, &format!("key {key}"), &reason, &hint))
-            }
-        }
-    }
-
-    fn secret(
-        &self,
-        key: &str,
-        text: Option<SecretText>,
-        variable: Option<String>,
-        file: Option<String>,
-    ) -> Result<Secret, Error> {
-        let place = |ending: &str| format!("key {key}{ending}");
-        match (text, variable, file) {
-            (None, None, None) => Ok(Secret::default()),
-            (Some(SecretText(Some(text))), None, None) => Ok(Secret(text)),
-            (Some(SecretText(None)), None, None) => Err(wrong(
-                self.file,
-                &place(""),
-                "expected a string, found another type",
-                "put it between quotes",
-            )),
-            (None, Some(variable), None) => std::env::var(&variable).map(Secret).map_err(|_| {
-                let reason = format!("the environment has no readable variable `{variable}`");
-                wrong(self.file, &place("_env"), &reason, "set the variable, or name another")
-            }),
-            (None, None, Some(path)) => match std::fs::read_to_string(&path) {
-                Ok(text) => Ok(Secret(text.trim_end_matches(['\r', '\n']).to_owned())),
-                Err(error) => {
-                    let reason = format!("cannot read {path}: {error}");
-                    Err(wrong(
-                        self.file,
-                        &place("_file"),
-                        &reason,
-                        "name a file that this account may read",
-                    ))
-                }
-            },
-            _ => Err(wrong(
-                self.file,
-                &place(""),
-                "given more than once: by itself, with _env, with _file",
-                "keep one of the three",
-            )),
-        }
-    }
-}
-
-/// `place` is where in the file: a line, a key, or both.
-pub(crate) fn wrong(file: &str, place: &str, reason: &str, hint: &str) -> Error {
-    let place = if place.is_empty() {
-        String::new()
-    } else {
-        format!(" {place}:")
-    };
-    Error::configuration("the configuration is wrong", format!("{file}:{place} {reason}"), hint)
-}
-
-/// The line and, where the line assigns one, the full key. The value is left out: it may be a secret.
-fn place(text: &str, offset: usize) -> String {
-    let before = text.get(..offset).unwrap_or(text);
-    let number = before.matches('\n').count() + 1;
-    let line = text.lines().nth(number - 1).unwrap_or_default();
-    let section = text
-        .lines()
-        .take(number)
-        .filter_map(|line| line.trim().strip_prefix('[')?.split(']').next())
-        .last()
-        .unwrap_or_default();
-    match line.split_once('=') {
-        Some((key, _)) if section.is_empty() => format!("line {number}, key {}", key.trim()),
-        Some((key, _)) => format!("line {number}, key {section}.{}", key.trim()),
-        None => format!("line {number}"),
     }
 }
 

@@ -13,7 +13,7 @@ use anstyle::{AnsiColor, Style};
 pub use progress::ProgressOnConsole;
 
 use crate::error::Error;
-use crate::report::{ColumnDifference, Finding, Report, TableReport, Verdict};
+use crate::report::{ColumnDifference, Finding, Report, StoreReport, TableReport, Verdict};
 
 /// Characters of a value that are shown at most.
 const VALUE_CHARACTERS_MAX: usize = 80;
@@ -53,14 +53,37 @@ fn error_text(error: &Error, colour: bool) -> String {
 
 fn report_text(report: &Report, colour: bool) -> String {
     let mut text = String::new();
+    let alone = report.stores.len() == 1;
+    for store in &report.stores {
+        text.push_str(&store_text(store, colour));
+        if !alone {
+            text.push('\n');
+        }
+    }
+    if !alone {
+        text.push_str(&all_stores_text(report, colour));
+    }
+    if !report.not_compared.is_empty() {
+        let columns = report.not_compared.join(", ");
+        // Writing to a String cannot fail, here and below.
+        let _ = writeln!(
+            text,
+            "  not compared, since the salt of their hashes cannot be read here: {columns}"
+        );
+    }
+    text.push_str(&figures_text(report));
+    text
+}
+
+fn store_text(report: &StoreReport, colour: bool) -> String {
+    let mut text = String::new();
     if !report.tables.is_empty() {
         text.push_str(&tables_text(report));
         text.push('\n');
     }
     for finding in &report.findings {
-        text.push_str(&finding_text(finding, &report.store));
+        text.push_str(&finding_text(finding));
     }
-    // Writing to a String cannot fail, here and below.
     if report.findings_omitted > 0 {
         let omitted = grouped(report.findings_omitted);
         let _ = writeln!(text, "... and {omitted} more; --findings-file FILE writes all of them");
@@ -72,7 +95,7 @@ fn report_text(report: &Report, colour: bool) -> String {
     text
 }
 
-fn tables_text(report: &Report) -> String {
+fn tables_text(report: &StoreReport) -> String {
     let width = report
         .tables
         .iter()
@@ -93,6 +116,7 @@ fn tables_text(report: &Report) -> String {
             extra,
             different,
             unsettled,
+            expired,
         } = table;
         let _ = write!(
             text,
@@ -106,23 +130,30 @@ fn tables_text(report: &Report) -> String {
         if *unsettled > 0 {
             let _ = write!(text, "   {} kept changing", grouped(*unsettled));
         }
+        if *expired > 0 {
+            let _ = write!(text, "   {} may have expired", grouped(*expired));
+        }
         text.push('\n');
     }
     text
 }
 
-fn finding_text(finding: &Finding, store: &str) -> String {
+fn finding_text(finding: &Finding) -> String {
+    let store = &finding.store;
     let key: Vec<String> = finding
         .key
         .iter()
         .map(|(name, value)| format!("{name}={}", window(value, 0)))
         .collect();
     let store_key = window(&finding.store_key, 0);
+    let key = match key.is_empty() {
+        true => "(no row can have this key)".to_owned(),
+        false => key.join(", "),
+    };
     let mut text = format!(
-        "{:9}  {}  {}  ({store} key {store_key})\n",
+        "{:9}  {}  {key}  ({store} key {store_key})\n",
         finding.kind.word(),
         finding.table,
-        key.join(", ")
     );
     if let Some(reason) = &finding.unreadable {
         let _ = writeln!(text, "    no row stands there: {}", window(reason, 0));
@@ -133,6 +164,7 @@ fn finding_text(finding: &Finding, store: &str) -> String {
         .map(|column| column.name.chars().count())
         .max()
         .unwrap_or(0);
+    let side = store.len().max("mysql".len());
     for ColumnDifference {
         name,
         mysql,
@@ -140,25 +172,29 @@ fn finding_text(finding: &Finding, store: &str) -> String {
     } in &finding.columns
     {
         let from = first_difference(mysql.as_deref(), stored.as_deref());
-        let _ = writeln!(text, "    {name:width$}  mysql {}", value_text(mysql.as_deref(), from));
-        let _ = writeln!(
-            text,
-            "    {:width$}  {store:5} {}",
-            "",
-            value_text(stored.as_deref(), from)
-        );
+        let (mysql, stored) = (value_text(mysql.as_deref(), from), value_text(stored.as_deref(), from));
+        let _ = writeln!(text, "    {name:width$}  {:side$} {mysql}", "mysql");
+        let _ = writeln!(text, "    {:width$}  {store:side$} {stored}", "");
     }
     text
 }
 
-fn verdict_text(report: &Report, colour: bool) -> String {
-    let word = match report.verdict {
-        Verdict::Consistent => painted(report.verdict.word(), AnsiColor::Green, colour),
-        Verdict::Unknown => painted(report.verdict.word(), AnsiColor::Yellow, colour),
-        Verdict::Inconsistent => painted(report.verdict.word(), AnsiColor::Red, colour),
+fn verdict_word(verdict: Verdict, colour: bool) -> String {
+    let paint = match verdict {
+        Verdict::Consistent => AnsiColor::Green,
+        Verdict::Unknown => AnsiColor::Yellow,
+        Verdict::Inconsistent => AnsiColor::Red,
     };
+    painted(verdict.word(), paint, colour)
+}
+
+fn verdict_text(report: &StoreReport, colour: bool) -> String {
     let store = &report.store;
     let words = match (report.verdict, &report.reason) {
+        (Verdict::Consistent, _) if report.expired() > 0 => {
+            let expired = grouped(report.expired());
+            format!("what is in {store} equals MySQL; {expired} rows are not there, which ttl_seconds allows")
+        }
         (Verdict::Consistent, _) => format!("every row of MySQL is in {store}, equal, and nothing else is"),
         (Verdict::Inconsistent, _) => {
             let total: TableReport = report
@@ -176,43 +212,68 @@ fn verdict_text(report: &Report, colour: bool) -> String {
         (Verdict::Unknown, Some(reason)) => reason.what.clone(),
         (Verdict::Unknown, None) => "nothing was proven".to_owned(),
     };
-    let mut text = format!("{word}: {words}\n");
+    let mut text = format!("{}: {words}\n", verdict_word(report.verdict, colour));
     if let Some(reason) = &report.reason {
         if report.verdict == Verdict::Inconsistent {
             let _ = writeln!(text, "  besides: {}", reason.what);
         }
         let _ = writeln!(text, "  hint: {}", reason.hint);
     }
-    if !report.not_compared.is_empty() {
-        let columns = report.not_compared.join(", ");
-        let _ = writeln!(
-            text,
-            "  not compared, since the salt of their hashes cannot be read here: {columns}"
-        );
-    }
-    if report.rows_mysql() + report.rows_store() > 0 {
-        let rows = report.rows_mysql();
-        let rate = rows as f64 / report.seconds.max(0.001);
-        let _ = writeln!(
-            text,
-            "  {} rows in {} tables, {:.1} s, {} rows/s; {}",
-            grouped(rows),
-            report.tables.len(),
-            report.seconds,
-            grouped(rate as u64),
-            fence_text(report)
-        );
-    }
     text
 }
 
+/// The last word, where there are several.
+fn all_stores_text(report: &Report, colour: bool) -> String {
+    let is_it = |store: &&StoreReport| store.verdict == report.verdict;
+    let names: Vec<&str> = report
+        .stores
+        .iter()
+        .filter(is_it)
+        .map(|store| store.store.as_str())
+        .collect();
+    let word = verdict_word(report.verdict, colour);
+    match report.verdict {
+        Verdict::Consistent => format!("{word}: all stores, {}\n", names.join(", ")),
+        Verdict::Unknown | Verdict::Inconsistent => {
+            format!(
+                "{word}: {} of {} stores, {}\n",
+                names.len(),
+                report.stores.len(),
+                names.join(", ")
+            )
+        }
+    }
+}
+
+fn figures_text(report: &Report) -> String {
+    let rows = report.rows_mysql();
+    let in_stores: u64 = report.stores.iter().map(StoreReport::rows_store).sum();
+    if rows + in_stores == 0 {
+        return String::new();
+    }
+    let tables = report.stores.iter().map(|store| store.tables.len()).max().unwrap_or(0);
+    let rate = rows as f64 / report.seconds.max(0.001);
+    format!(
+        "  {} rows in {tables} tables, {:.1} s, {} rows/s; {}\n",
+        grouped(rows),
+        report.seconds,
+        grouped(rate as u64),
+        fence_text(report)
+    )
+}
+
 fn fence_text(report: &Report) -> String {
-    match (report.fence.used, report.fence.passed) {
+    let fences = || report.stores.iter().map(|store| store.fence);
+    let wait_seconds_max = fences().map(|fence| fence.wait_seconds_max).fold(0.0, f64::max);
+    match (
+        fences().any(|fence| fence.used),
+        fences().map(|fence| fence.passed).max(),
+    ) {
         (false, _) => "without a fence, so a difference may be lag".to_owned(),
-        (true, 1) => format!("1 fence passed within {:.3} s", report.fence.wait_seconds_max),
+        (true, Some(1)) => format!("1 fence passed within {wait_seconds_max:.3} s"),
         (true, passed) => format!(
-            "{passed} fences passed, each within {:.3} s",
-            report.fence.wait_seconds_max
+            "{} fences passed, each within {wait_seconds_max:.3} s",
+            passed.unwrap_or(0)
         ),
     }
 }

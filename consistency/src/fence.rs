@@ -1,15 +1,17 @@
 //! The fence: a marker row that goes through the whole pipeline.
 //!
-//! The checker writes a fresh token into a row of `__db_mysync.t_fence` and waits until the store holds it. A writer
+//! The checker writes a fresh token into a row of `__db_mysync.t_fence` and waits until each store holds it. A writer
 //! applies that row only after everything that was published before it, in all of its partitions. So a token seen in
-//! the store means: every change committed before the token was written is there.
+//! a store means: every change committed before the token was written is there. One token serves all stores.
 //!
 //! Each check has its own row, so that two checks do not overwrite each other's token, and removes it at the end.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use tokio::time::Instant;
@@ -21,7 +23,7 @@ use crate::store::Store;
 use crate::table::{Column, Table};
 
 const TABLE: &str = "t_fence";
-/// How often the store is asked for the token.
+/// How often a store is asked for the token.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A check's own marker row.
@@ -87,8 +89,8 @@ impl Fence {
         })
     }
 
-    /// Writes a fresh token and waits until the store holds it.
-    pub async fn pass(&mut self, store: &dyn Store) -> Result<Passage, Error> {
+    /// Writes a fresh token and waits until the stores hold it, each for itself. The answers stand in their order.
+    pub async fn pass(&mut self, stores: &[Arc<dyn Store>]) -> Result<Vec<Passage>, Error> {
         self.written += 1;
         let token = format!("{}-{}", self.id, self.written);
         let statement = format!(
@@ -99,12 +101,21 @@ impl Fence {
             .query_drop(statement)
             .await
             .map_err(|error| refused(&error))?;
-        let keys = [store.key(&self.table, &[self.id.as_bytes()])];
         let written_at = Instant::now();
+        try_join_all(
+            stores
+                .iter()
+                .map(|store| self.arrival(store.as_ref(), &token, written_at)),
+        )
+        .await
+    }
+
+    async fn arrival(&self, store: &dyn Store, token: &str, written_at: Instant) -> Result<Passage, Error> {
+        let keys = [store.key(&self.table, &[self.id.as_bytes()])];
         loop {
             let rows = store.rows(&self.table, &keys).await?;
             if let Some(Some(row)) = rows.first()
-                && row.values.get(1) == Some(&Some(token.clone().into_bytes()))
+                && row.values.get(1) == Some(&Some(token.as_bytes().to_vec()))
             {
                 return Ok(Passage::Passed(written_at.elapsed()));
             }

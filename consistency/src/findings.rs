@@ -9,15 +9,24 @@ use crate::report::Finding;
 
 /// Collects findings.
 pub struct Findings {
-    kept: Vec<Finding>,
+    /// By the store's place.
+    kept: Vec<Kept>,
     kept_max: usize,
-    omitted: u64,
     file: Option<(PathBuf, BufWriter<File>)>,
 }
 
+/// The findings of one store that go into the report.
+#[derive(Default)]
+pub struct Kept {
+    /// The first ones.
+    pub findings: Vec<Finding>,
+    /// How many there were beyond those.
+    pub omitted: u64,
+}
+
 impl Findings {
-    /// Keeps the first `kept_max`; writes all to the file, one JSON object a line.
-    pub fn new(kept_max: usize, path: Option<&Path>) -> Result<Self, Error> {
+    /// Keeps the first `kept_max` of each store; writes all to the file, one JSON object a line.
+    pub fn new(stores: usize, kept_max: usize, path: Option<&Path>) -> Result<Self, Error> {
         let file = match path {
             None => None,
             Some(path) => match File::create(path) {
@@ -32,34 +41,34 @@ impl Findings {
             },
         };
         Ok(Self {
-            kept: Vec::new(),
+            kept: std::iter::repeat_with(Kept::default).take(stores).collect(),
             kept_max,
-            omitted: 0,
             file,
         })
     }
 
-    /// Takes one more.
-    pub fn add(&mut self, finding: Finding) -> Result<(), Error> {
+    /// Takes one more, of the store at this place.
+    pub fn add(&mut self, store: usize, finding: Finding) -> Result<(), Error> {
         if let Some((path, file)) = &mut self.file {
             let written = serde_json::to_writer(&mut *file, &finding).map_err(std::io::Error::from);
             written
                 .and_then(|()| file.write_all(b"\n"))
                 .map_err(|error| full(path, &error))?;
         }
-        match self.kept.len() < self.kept_max {
-            true => self.kept.push(finding),
-            false => self.omitted += 1,
+        let kept = &mut self.kept[store];
+        match kept.findings.len() < self.kept_max {
+            true => kept.findings.push(finding),
+            false => kept.omitted += 1,
         }
         Ok(())
     }
 
-    /// The findings kept, and how many are not among them.
-    pub fn finish(mut self) -> Result<(Vec<Finding>, u64), Error> {
+    /// The findings kept of each store, and how many are not among them.
+    pub fn finish(mut self) -> Result<Vec<Kept>, Error> {
         if let Some((path, file)) = &mut self.file {
             file.flush().map_err(|error| full(path, &error))?;
         }
-        Ok((self.kept, self.omitted))
+        Ok(self.kept)
     }
 }
 

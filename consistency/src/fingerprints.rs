@@ -7,7 +7,7 @@
 //! When there are more keys than fit, only those are kept whose hash begins with a zero bit, then with two, and so on.
 //! The rest is left to further passes over the keys of both sides, one for each other beginning.
 
-/// Keys remembered at most: 64 MiB.
+/// Keys remembered at most, of all stores together: 64 MiB.
 pub const FINGERPRINTS_MAX: usize = 8 << 20;
 
 /// The hashes of one part of the key space.
@@ -21,7 +21,7 @@ pub struct Fingerprints {
 }
 
 /// Those hashes that begin with `bits` bits that read as `number`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Part {
     bits: u32,
     number: u64,
@@ -86,10 +86,21 @@ impl Fingerprints {
         self.sorted = false;
         // Only the first part can be narrowed down: the others are what it left out.
         while self.hashes.len() > self.keys_max && self.part.number == 0 && self.part.bits < u64::BITS - 1 {
-            self.part.bits += 1;
-            let part = self.part;
-            self.hashes.retain(|hash| part.holds(*hash));
+            self.narrow_down_to(self.part.bits + 1);
         }
+    }
+
+    /// Narrows the part down to that of another store's, so that all stores leave the same parts to further passes.
+    pub fn narrow_down_like(&mut self, other: Part) {
+        if self.part.number == 0 && other.number == 0 && self.part.bits < other.bits {
+            self.narrow_down_to(other.bits);
+        }
+    }
+
+    fn narrow_down_to(&mut self, bits: u32) {
+        self.part.bits = bits;
+        let part = self.part;
+        self.hashes.retain(|hash| part.holds(*hash));
     }
 
     /// Notes that the store has a key.
@@ -131,6 +142,20 @@ mod tests {
         assert_eq!(known.see(8), Sighting::Unknown);
         assert_eq!(known.see(u64::MAX), Sighting::First);
         assert_eq!(known.part().others().count(), 0);
+    }
+
+    #[test]
+    fn a_part_can_be_as_narrow_as_anothers() {
+        let (mut one, mut other) = (Fingerprints::whole(1), Fingerprints::whole(10));
+        for hash in [1, 2, u64::MAX] {
+            one.insert(hash);
+            other.insert(hash);
+        }
+        other.narrow_down_like(one.part());
+        assert_eq!(other.part(), one.part());
+        assert_eq!(other.see(u64::MAX), Sighting::Elsewhere);
+        one.narrow_down_like(Fingerprints::whole(1).part());
+        assert_eq!(one.part(), other.part(), "never wider");
     }
 
     proptest! {

@@ -44,11 +44,17 @@ mod table;
 
 pub use canonical::{Kind, Text, canonical};
 pub use check::check;
-pub use config::{Address, Check, Config, Layout, Redis, Secret, Source};
+pub use config::tls::{Mode, Tls};
+pub use config::{
+    Address, Check, Config, Elasticsearch, Hbase, Layout, Login, Protocol, Redis, Secret, Source, Transport,
+};
 pub use error::{Error, ErrorKind};
 pub use mask::{ColumnRules, Mask, MaskRule, Rule};
 pub use options::{Options, StoreName};
 pub use pattern::{ColumnPattern, Pattern};
 pub use progress::{Event, Progress, Silent};
-pub use report::{ColumnDifference, FenceReport, Finding, FindingKind, Reason, Report, TableReport, Verdict};
+pub use report::{
+    ColumnDifference, FenceReport, Finding, FindingKind, Reason, Report, StoreReport, TableReport, Verdict,
+};
+pub use store::name_template::{Alphabet, NameTemplate};
 pub use store::redis::KeyTemplate;

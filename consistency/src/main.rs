@@ -1,4 +1,4 @@
-//! `mysync-check`: compares MySQL rows with a store and says what differs.
+//! `mysync-check`: compares MySQL rows with the stores and says what differs.
 
 use std::process::ExitCode;
 

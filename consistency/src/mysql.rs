@@ -23,7 +23,6 @@ use crate::canonical::{Kind, canonical, literal};
 use crate::config::Source;
 use crate::error::Error;
 use crate::table::{Column, Key, Row, Table};
-use tls::Tls;
 
 /// Rows of a batch at most.
 const BATCH_ROWS_MAX: usize = 1000;
@@ -50,7 +49,7 @@ pub enum Projection {
 
 /// Opens a session with everything pinned that the text of a value depends on.
 pub async fn connect(source: &Source) -> Result<Conn, Error> {
-    let tls = source.tls.as_ref().map(Tls::options).transpose()?.flatten();
+    let tls = source.tls.as_ref().map(tls::options).transpose()?.flatten();
     let options: Opts = OptsBuilder::default()
         .ssl_opts(tls)
         .ip_or_hostname(source.server.host.clone())

@@ -8,8 +8,8 @@ pub const FINDINGS_MAX_DEFAULT: usize = 20;
 /// How to run one check.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The store to compare with.
-    pub store: StoreName,
+    /// The stores to compare with; empty for every one that is configured.
+    pub stores: Vec<StoreName>,
     /// Patterns `<database>.<table>`: only these of the configured tables; empty for all of them.
     pub tables: Vec<String>,
     /// Whether fences make sure that the pipeline has nothing in flight. They need an account that may write.
@@ -21,18 +21,26 @@ pub struct Options {
 }
 
 /// A store that can be compared with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum StoreName {
     /// `[writer.redis]`.
-    #[default]
     Redis,
+    /// `[writer.elasticsearch]`.
+    Elasticsearch,
+    /// `[writer.hbase]`.
+    Hbase,
 }
 
 impl StoreName {
+    /// All of them, in the order of reports.
+    pub const ALL: [Self; 3] = [Self::Redis, Self::Elasticsearch, Self::Hbase];
+
     /// The name in arguments and reports.
     pub fn word(self) -> &'static str {
         match self {
             Self::Redis => "redis",
+            Self::Elasticsearch => "elasticsearch",
+            Self::Hbase => "hbase",
         }
     }
 }
@@ -40,7 +48,7 @@ impl StoreName {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            store: StoreName::default(),
+            stores: Vec::new(),
             tables: Vec::new(),
             fence: true,
             findings_max: FINDINGS_MAX_DEFAULT,

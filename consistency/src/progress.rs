@@ -23,8 +23,11 @@ pub enum Event<'a> {
         /// Since the last event of this kind.
         rows: u64,
     },
-    /// The store's keys are being listed.
-    Scan,
+    /// The stores' keys are being listed.
+    Scan {
+        /// The stores' names.
+        stores: &'a str,
+    },
     /// So many more keys were listed.
     Keys {
         /// Since the last event of this kind.

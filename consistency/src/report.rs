@@ -1,5 +1,7 @@
 //! What a check found, as data: serialised as it stands for `--json`, printed by `console.rs` for people.
 //!
+//! Each store has a part of its own, and the check's verdict is the gravest of theirs.
+//!
 //! Three verdicts. A check that observed nothing (no table, no row on either side, a fence that did not arrive) proves
 //! nothing: it is `unknown`, never a pass.
 
@@ -8,15 +10,26 @@ use serde::{Serialize, Serializer};
 /// The outcome of a check.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
-    /// What the check says.
+    /// What the check says: the gravest verdict of all stores.
+    pub verdict: Verdict,
+    /// How long it took.
+    pub seconds: f64,
+    /// What was found in each store that was compared with.
+    pub stores: Vec<StoreReport>,
+    /// `<database>.<table>.<column>` of masked columns whose values were not compared, for want of the salt.
+    pub not_compared: Vec<String>,
+}
+
+/// What was found in one store.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StoreReport {
+    /// The store: `redis`, `elasticsearch` or `hbase`.
+    pub store: String,
+    /// What the check says of this store.
     pub verdict: Verdict,
     /// Why the verdict is `unknown`.
     pub reason: Option<Reason>,
-    /// The store that was compared with.
-    pub store: String,
-    /// How long it took.
-    pub seconds: f64,
-    /// How it was made sure that the pipeline had nothing in flight.
+    /// How it was made sure that the pipeline had nothing in flight to this store.
     pub fence: FenceReport,
     /// The tables, in the order of their names.
     pub tables: Vec<TableReport>,
@@ -24,8 +37,6 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// How many findings there were beyond those.
     pub findings_omitted: u64,
-    /// `<database>.<table>.<column>` of masked columns whose values were not compared, for want of the salt.
-    pub not_compared: Vec<String>,
 }
 
 /// What a check says. The order is that of gravity.
@@ -97,6 +108,8 @@ pub struct TableReport {
     pub different: u64,
     /// Rows that kept changing until the time was up and were never seen equal.
     pub unsettled: u64,
+    /// Rows in MySQL that the store lacks, where rows expire: nobody knows whether it has let them go or never had them.
+    pub expired: u64,
 }
 
 impl TableReport {
@@ -109,11 +122,13 @@ impl TableReport {
 /// One row that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
+    /// The store.
+    pub store: String,
     /// In which way.
     pub kind: FindingKind,
     /// `<database>.<table>`.
     pub table: String,
-    /// The key columns and their canonical texts, in key order.
+    /// The key columns and their canonical texts, in key order; empty for a key that no row of the table can have.
     #[serde(serialize_with = "as_map")]
     pub key: Vec<(String, String)>,
     /// The key as the store spells it.
@@ -159,6 +174,34 @@ pub struct ColumnDifference {
 }
 
 impl Report {
+    /// The outcome of all stores together.
+    pub(crate) fn of(stores: Vec<StoreReport>, not_compared: Vec<String>, seconds: f64) -> Self {
+        let gravest = stores.iter().map(|store| store.verdict).max();
+        Self {
+            verdict: gravest.unwrap_or(Verdict::Unknown),
+            seconds,
+            stores,
+            not_compared,
+        }
+    }
+
+    /// The part of a store, by the store's name.
+    pub fn store(&self, name: &str) -> Option<&StoreReport> {
+        self.stores.iter().find(|store| store.store == name)
+    }
+
+    /// Rows that are missing, extra or different, of all tables and stores.
+    pub fn findings_total(&self) -> u64 {
+        self.stores.iter().map(StoreReport::findings_total).sum()
+    }
+
+    /// Rows read from MySQL, of all tables. Each was compared with every store that the fence had reached.
+    pub fn rows_mysql(&self) -> u64 {
+        self.stores.iter().map(StoreReport::rows_mysql).max().unwrap_or(0)
+    }
+}
+
+impl StoreReport {
     /// A report that proves nothing, for the reason given.
     pub fn unknown(store: &str, what: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
@@ -168,12 +211,10 @@ impl Report {
                 hint: hint.into(),
             }),
             store: store.to_owned(),
-            seconds: 0.0,
             fence: FenceReport::default(),
             tables: Vec::new(),
             findings: Vec::new(),
             findings_omitted: 0,
-            not_compared: Vec::new(),
         }
     }
 
@@ -192,6 +233,11 @@ impl Report {
         self.tables.iter().map(|table| table.rows_store).sum()
     }
 
+    /// Rows that the store lacks and may have let go, of all tables.
+    pub fn expired(&self) -> u64 {
+        self.tables.iter().map(|table| table.expired).sum()
+    }
+
     /// Draws the verdict from the figures, unless a reason for `unknown` stands already. What was found stays found:
     /// a finding outweighs everything that was not seen.
     pub(crate) fn judge(&mut self) {
@@ -200,6 +246,15 @@ impl Report {
             self.reason = Some(Reason {
                 what: "nothing observed: no row in any table, on either side".to_owned(),
                 hint: "check tables that have rows".to_owned(),
+            });
+        }
+        if self.reason.is_none() && self.rows_store() == 0 && self.expired() > 0 {
+            self.reason = Some(Reason {
+                what: format!(
+                    "nothing observed: no row is in {}, which ttl_seconds allows",
+                    self.store
+                ),
+                hint: "check when rows were written that have not expired yet".to_owned(),
             });
         }
         if self.reason.is_none() && unsettled > 0 {
@@ -224,10 +279,10 @@ fn as_map<S: Serializer>(pairs: &[(String, String)], serializer: S) -> Result<S:
 mod tests {
     use super::*;
 
-    fn judged(tables: Vec<TableReport>, reason: Option<Reason>) -> Report {
-        let mut report = Report {
+    fn judged(tables: Vec<TableReport>, reason: Option<Reason>) -> StoreReport {
+        let mut report = StoreReport {
             tables,
-            ..Report::unknown("redis", "", "")
+            ..StoreReport::unknown("redis", "", "")
         };
         report.reason = reason;
         report.judge();
@@ -252,6 +307,13 @@ mod tests {
             ..seen.clone()
         };
         assert_eq!(judged(vec![moving], None).verdict, Verdict::Unknown);
+        let expired = |rows_store| TableReport {
+            rows_store,
+            expired: 1,
+            ..seen.clone()
+        };
+        assert_eq!(judged(vec![expired(0)], None).verdict, Verdict::Unknown);
+        assert_eq!(judged(vec![expired(1)], None).verdict, Verdict::Consistent);
         let reason = Reason {
             what: "the fence did not arrive".into(),
             hint: "start the writer".into(),
@@ -262,6 +324,23 @@ mod tests {
         );
         let found = TableReport { missing: 1, ..seen };
         assert_eq!(judged(vec![found], Some(reason)).verdict, Verdict::Inconsistent);
+    }
+
+    #[test]
+    fn the_gravest_store_decides() {
+        let store = |verdict| StoreReport {
+            verdict,
+            ..StoreReport::unknown("redis", "", "")
+        };
+        let of = |verdicts: &[Verdict]| {
+            let stores = verdicts.iter().map(|verdict| store(*verdict)).collect();
+            Report::of(stores, Vec::new(), 0.0).verdict
+        };
+        use Verdict::{Consistent, Inconsistent, Unknown};
+        assert_eq!(of(&[Consistent, Consistent]), Consistent);
+        assert_eq!(of(&[Consistent, Unknown]), Unknown);
+        assert_eq!(of(&[Inconsistent, Unknown, Consistent]), Inconsistent);
+        assert_eq!(of(&[]), Unknown);
     }
 
     #[test]
@@ -277,6 +356,7 @@ mod tests {
             None,
         );
         report.findings.push(Finding {
+            store: "redis".into(),
             kind: FindingKind::Different,
             table: "bank.accounts".into(),
             key: vec![("id".into(), "7".into())],
@@ -288,6 +368,7 @@ mod tests {
             }],
             unreadable: None,
         });
-        insta::assert_json_snapshot!(report);
+        let other = StoreReport::unknown("hbase", "the fence did not arrive", "start the writer");
+        insta::assert_json_snapshot!(Report::of(vec![report, other], Vec::new(), 0.0));
     }
 }

@@ -7,18 +7,9 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use consistency::{ErrorKind, Finding, FindingKind, Options, Report, Verdict};
+use consistency::{ErrorKind, FindingKind, Options, Verdict};
 use redis::aio::MultiplexedConnection;
-use support::{TwoSides, no_fence};
-
-fn only(report: &Report) -> &Finding {
-    assert_eq!(
-        (report.verdict, report.findings.len()),
-        (Verdict::Inconsistent, 1),
-        "{report:#?}"
-    );
-    &report.findings[0]
-}
+use support::{TwoSides, no_fence, only, single};
 
 async fn accounts(name: &str) -> TwoSides {
     let sides = TwoSides::start(name, "8.0", &["bank.*"]).await;
@@ -105,6 +96,33 @@ async fn each_difference_is_found_and_named() {
     assert!(only(&sides.check(no_fence()).await).unreadable.is_some());
 }
 
+#[tokio::test]
+async fn rows_that_may_have_expired_are_no_findings() {
+    let mut sides = accounts("check-ttl").await;
+    sides.redis_do(&["DEL", "bank:accounts:3"]).await;
+    let report = sides.check(no_fence()).await;
+    assert_eq!(only(&report).kind, FindingKind::Missing);
+
+    sides.with_ttl_seconds(3600);
+    let report = sides.check(no_fence()).await;
+    assert_eq!(report.verdict, Verdict::Consistent, "{report:#?}");
+    let table = &single(&report).tables[0];
+    assert_eq!((table.rows_mysql, table.rows_store, table.expired), (3, 2, 1));
+    // What is there has to be right.
+    sides.redis_do(&["HSET", "bank:accounts:1", "balance", "11"]).await;
+    sides.redis_do(&["HSET", "bank:accounts:4", "id", "4"]).await;
+    let report = sides.check(no_fence()).await;
+    let table = &single(&report).tables[0];
+    assert_eq!(
+        (report.verdict, table.different, table.extra),
+        (Verdict::Inconsistent, 1, 1)
+    );
+    // Where nothing is there, nothing is proven.
+    sides.redis_do(&["FLUSHALL"]).await;
+    let report = sides.check(no_fence()).await;
+    assert_eq!(report.verdict, Verdict::Unknown, "{report:#?}");
+}
+
 /// HMAC-SHA-256, as `printf %s ada | openssl dgst -sha256 -hmac pepper` prints it.
 const HASH_OF_ADA: &str = "48361492d3e8dd57e0cd7ab8f3b057084d7589b073d599da896bac27c626f339";
 const HASH_OF_10: &str = "055777d9c8133ea6ad8c408389dc447ff764038369abedbb85aaafa5b58924ae";
@@ -151,7 +169,7 @@ async fn masked_columns_are_compared_by_their_masks_and_excluded_ones_not_at_all
         sides.with_more(exclude, &mask("salt = \"pepper\""));
         let report = sides.check(no_fence()).await;
         assert_eq!(
-            (report.verdict, report.tables.len()),
+            (report.verdict, single(&report).tables.len()),
             (Verdict::Consistent, 1),
             "{report:#?}"
         );
@@ -226,7 +244,10 @@ async fn the_binary_names_key_and_column_and_exits_with_the_verdict() {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
     assert_eq!(report["verdict"], "inconsistent");
     assert_eq!(
-        (report["findings"].as_array().map(Vec::len), &report["findings_omitted"]),
+        (
+            report["stores"][0]["findings"].as_array().map(Vec::len),
+            &report["stores"][0]["findings_omitted"]
+        ),
         (Some(1), &1.into())
     );
     let findings = std::fs::read_to_string(file).expect("a file of findings");
@@ -245,20 +266,34 @@ async fn nothing_observed_is_unknown() {
     let sides = TwoSides::start("check-nothing", "8.0", &["bank.*"]).await;
     let report = sides.check(no_fence()).await;
     assert_eq!(report.verdict, Verdict::Unknown);
-    assert!(report.reason.expect("a reason").what.contains("no table"));
+    assert!(
+        single(&report)
+            .reason
+            .clone()
+            .expect("a reason")
+            .what
+            .contains("no table")
+    );
 
     sides.sql("CREATE DATABASE bank").await;
     sides.sql("CREATE TABLE bank.accounts (id INT PRIMARY KEY)").await;
     let report = sides.check(no_fence()).await;
     assert_eq!(report.verdict, Verdict::Unknown);
-    assert!(report.reason.expect("a reason").what.contains("nothing observed"));
+    assert!(
+        single(&report)
+            .reason
+            .clone()
+            .expect("a reason")
+            .what
+            .contains("nothing observed")
+    );
 
     // Nobody carries the fence over.
     sides.sql("INSERT INTO bank.accounts VALUES (1)").await;
     sides.redis_do(&["HSET", "bank:accounts:1", "id", "1"]).await;
     let report = sides.check(Options::default()).await;
     assert_eq!(report.verdict, Verdict::Unknown);
-    let reason = report.reason.expect("a reason");
+    let reason = single(&report).reason.clone().expect("a reason");
     assert_eq!(
         reason.what,
         "the fence did not arrive in redis within 1 s: is reader/writer running?"
@@ -380,7 +415,8 @@ async fn rows_that_change_meanwhile_are_no_findings_and_broken_ones_are() {
 
     let report = sides.check(Options::default()).await;
     assert_eq!(report.verdict, Verdict::Consistent, "{report:#?}");
-    assert!(report.fence.used && report.fence.passed >= 1);
+    let fence = single(&report).fence;
+    assert!(fence.used && fence.passed >= 1);
 
     sides.sql("UPDATE bank.accounts SET balance = 6 WHERE id = 100").await;
     let report = sides.check(Options::default()).await;
@@ -389,7 +425,7 @@ async fn rows_that_change_meanwhile_are_no_findings_and_broken_ones_are() {
         (found.store_key.as_str(), found.columns[0].name.as_str()),
         ("bank:accounts:100", "balance")
     );
-    assert!(report.fence.passed >= 3, "{:?}", report.fence);
+    assert!(single(&report).fence.passed >= 3, "{report:#?}");
 
     stop.store(true, Ordering::Relaxed);
     carrier.await.expect("the carrier ends");

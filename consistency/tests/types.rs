@@ -1,11 +1,14 @@
-//! Every column type on real servers: the canonical text written by hand into Redis agrees with what MySQL prints.
+//! Every column type on real servers: the canonical text written by hand into each store agrees with what MySQL prints.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 
-use consistency::Verdict;
-use support::{TwoSides, no_fence};
+use consistency::{Options, StoreName, Verdict};
+use fixtures::{Lab, LabBuilder};
+use support::documents::Documents;
+use support::rows::Rows;
+use support::{TwoSides, no_fence, single};
 
 /// Type, SQL literal, canonical text (none for NULL), and the JSON value where it is not just that text as a string.
 type Value = (&'static str, &'static str, Option<&'static str>, Option<&'static str>);
@@ -116,9 +119,20 @@ const GEOMETRY_SINCE_8_0: &str = r#"{"srid":4326,"wkb":"AQEAAAAAAAAAAAAAQAAAAAAA
 
 const SINCE_9_0: &[Value] = &[json("VECTOR(2)", "TO_VECTOR('[1,2.5]')", "[1.0,2.5]")];
 
-/// Fills both sides with one row that has a column a value, in both layouts.
-async fn every_type(version: &str, groups: &[&[Value]]) {
-    let mut sides = TwoSides::start("check-types", version, &["types.*"]).await;
+fn lab(version: &str) -> LabBuilder {
+    Lab::builder().name("check-types").mysql(version).redis()
+}
+
+fn only_in(store: StoreName) -> Options {
+    Options {
+        stores: vec![store],
+        ..no_fence()
+    }
+}
+
+/// Fills all sides with one row that has a column a value, Redis in both layouts.
+async fn every_type(version: &str, lab: LabBuilder, groups: &[&[Value]]) -> TwoSides {
+    let mut sides = TwoSides::start_with(lab, &["types.*"]).await;
     let values: Vec<Value> = groups
         .iter()
         .flat_map(|group| group.iter())
@@ -164,7 +178,8 @@ async fn every_type(version: &str, groups: &[&[Value]]) {
     hash.exec_async(&mut sides.redis().await).await.expect("a hash");
     let report = sides.check(no_fence()).await;
     assert_eq!(report.verdict, Verdict::Consistent, "{report:#?}");
-    assert_eq!((report.tables[0].rows_mysql, report.tables[0].rows_store), (1, 1));
+    let table = &single(&report).tables[0];
+    assert_eq!((table.rows_mysql, table.rows_store), (1, 1));
 
     let members: Vec<String> = values
         .iter()
@@ -175,38 +190,57 @@ async fn every_type(version: &str, groups: &[&[Value]]) {
             (Some(text), None) => format!("\"c{number}\":{}", serde_json::to_string(text).expect("a string")),
         })
         .collect();
-    sides
-        .redis_do(&[
-            "SET",
-            "types:everything:1",
-            &format!("{{\"id\":1,{}}}", members.join(",")),
-        ])
-        .await;
+    let object = format!("{{\"id\":1,{}}}", members.join(","));
+    sides.redis_do(&["SET", "types:everything:1", &object]).await;
     sides.with_layout("json");
-    let report = sides.check(no_fence()).await;
+    let report = sides.check(only_in(StoreName::Redis)).await;
     assert_eq!(report.verdict, Verdict::Consistent, "{report:#?}");
+
+    if sides.lab().elasticsearch().is_ok() {
+        let documents = Documents::of(sides.lab());
+        let mut rows = Rows::of(sides.lab());
+        sides.with_more("", &(documents.section() + &rows.section()));
+        documents.create("types.everything~rows").await;
+        documents.put("types.everything~rows", &[("1", &object)]).await;
+        let names: Vec<String> = (0..values.len()).map(|number| format!("c{number}")).collect();
+        let cells = names
+            .iter()
+            .zip(&values)
+            .filter_map(|(name, (_, _, canonical, _))| Some((name.as_str(), (*canonical)?)));
+        rows.create("types.everything", &["r"]);
+        rows.put("types.everything", "1", &cells.chain([("id", "1")]).collect::<Vec<_>>());
+        for store in [StoreName::Elasticsearch, StoreName::Hbase] {
+            let report = sides.check(only_in(store)).await;
+            assert_eq!(report.verdict, Verdict::Consistent, "{report:#?}");
+            assert_eq!(single(&report).tables[0].rows_store, 1);
+        }
+    }
+    sides
 }
 
-#[tokio::test]
-async fn every_type_of_8_0() {
-    every_type("8.0", &[COMMON, SINCE_8_0]).await;
+#[tokio::test(flavor = "multi_thread")]
+async fn every_type_of_8_0_as_a_value_and_as_a_key() {
+    let lab = lab("8.0").elasticsearch().hbase();
+    let sides = every_type("8.0", lab, &[COMMON, SINCE_8_0]).await;
+    every_type_serves_as_a_key(sides).await;
 }
 
 #[tokio::test]
 async fn every_type_of_5_6() {
-    every_type("5.6", &[COMMON]).await;
+    every_type("5.6", lab("5.6"), &[COMMON]).await;
 }
 
 #[tokio::test]
 async fn every_type_of_9_7() {
-    every_type("9.7", &[COMMON, SINCE_8_0, SINCE_9_0]).await;
+    every_type("9.7", lab("9.7"), &[COMMON, SINCE_8_0, SINCE_9_0]).await;
 }
 
 /// Rows that differ are looked up again by key: a literal that does not find its row would make every such row `extra`.
-#[tokio::test]
-async fn every_type_serves_as_a_key() {
-    let sides = TwoSides::start("check-keys", "8.0", &["types.*"]).await;
-    sides.sql("CREATE DATABASE types").await;
+/// What a store makes of the key's text depends on no type, so one store will do.
+async fn every_type_serves_as_a_key(mut sides: TwoSides) {
+    sides.sql("DROP TABLE types.everything").await;
+    sides.redis_do(&["FLUSHALL"]).await;
+    sides.with_layout("hash");
     let mut session = sides.mysql().connect().await.expect("a session");
     let mut expected = 0;
     let usable = COMMON.iter().filter(|(column, _, canonical, _)| {
@@ -230,19 +264,20 @@ async fn every_type_serves_as_a_key() {
         sides.redis_do(&["HSET", &key, "k", canonical, "v", "2"]).await;
         expected += 1;
     }
-    let report = sides.check(no_fence()).await;
-    for table in &report.tables {
+    let report = sides.check(only_in(StoreName::Redis)).await;
+    let redis = single(&report);
+    for table in &redis.tables {
         assert_eq!(
             (table.different, table.missing, table.extra),
             (1, 0, 0),
             "{}: {:#?}",
             table.name,
-            report.findings
+            redis.findings
         );
     }
     assert_eq!(report.findings_total(), expected);
     assert!(
-        report
+        redis
             .findings
             .iter()
             .all(|finding| finding.columns.len() == 1 && finding.columns[0].name == "v")

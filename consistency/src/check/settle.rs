@@ -4,7 +4,8 @@
 //! a fence passes, then it is asked again, the store first. It is cleared when the two sides agree, or when the store
 //! holds what MySQL held before the fence (it may have moved on since). It is a finding when neither side changed over
 //! [`STABLE_ROUNDS`] fences in a row and they still differ: had MySQL held that value all the while, the fence would
-//! have brought it. One fence would not do: a value that goes away and comes back around it looks unchanged.
+//! have brought it. One fence would not do: a value that goes away and comes back around it looks unchanged. One fence
+//! serves the suspects of all stores.
 //!
 //! A row that changes between all rounds until the time is up is neither: it counts as unsettled, and the verdict is no
 //! better than `unknown`.
@@ -16,12 +17,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Run, Stopped};
-use crate::compare::{digest_of_row, digest_of_stored, finding};
-use crate::error::Error;
-use crate::findings::Findings;
+use crate::compare::{Place, digest_of_row, digest_of_stored, finding};
 use crate::mysql::rows_by_key;
 use crate::progress::Event;
-use crate::report::{Finding, FindingKind, TableReport};
+use crate::report::{FindingKind, TableReport};
+use crate::store::StoredKey;
 use crate::table::Key;
 
 /// Fences in a row over which a difference must stay the same to count.
@@ -33,8 +33,11 @@ const ROUND_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A row whose two sides differed when last asked.
 pub struct Suspect {
+    /// The place of the store.
+    side: usize,
     table: usize,
-    key: Key,
+    /// None for a key that no row of the table can have.
+    key: Option<Key>,
     store_key: Vec<u8>,
     /// The digests of both sides in the round before.
     before: Option<Digests>,
@@ -63,11 +66,12 @@ enum Outcome {
 
 impl Suspect {
     /// A row that was seen to differ, or a key without a row.
-    pub fn new(table: usize, key: Key, store_key: Vec<u8>) -> Self {
+    pub fn new(side: usize, found: StoredKey) -> Self {
         Self {
-            table,
-            key,
-            store_key,
+            side,
+            table: found.table,
+            key: found.key,
+            store_key: found.store_key,
             before: None,
             stable_rounds: 0,
         }
@@ -95,7 +99,7 @@ impl Run<'_> {
     /// Asks all suspects again until each is cleared, found, or out of time.
     pub(super) async fn settle(&mut self) -> Result<(), Stopped> {
         let mut left = std::mem::take(&mut self.suspects);
-        left.sort_by_key(|suspect| suspect.table);
+        left.sort_by_key(|suspect| (suspect.side, suspect.table));
         let deadline = self.deadline();
         let mut last_round = false;
         while !left.is_empty() {
@@ -112,6 +116,7 @@ impl Run<'_> {
                 Some(_) => self.pass_fence().await?,
                 None => tokio::time::sleep(ROUND_INTERVAL).await,
             }
+            left.retain(|suspect| self.sides[suspect.side].takes_part());
         }
         Ok(())
     }
@@ -133,7 +138,8 @@ impl Run<'_> {
         while let Some(first) = suspects.next() {
             let mut together = vec![first];
             while together.len() < LOOKUP_KEYS
-                && let Some(next) = suspects.next_if(|next| next.table == together[0].table)
+                && let Some(next) =
+                    suspects.next_if(|next| (next.side, next.table) == (together[0].side, together[0].table))
             {
                 together.push(next);
             }
@@ -142,32 +148,46 @@ impl Run<'_> {
         Ok(left)
     }
 
-    /// Asks suspects of one table, the store first: what it holds then cannot be newer than what MySQL holds after.
+    /// Asks suspects of one store and table, the store first: what it holds then cannot be newer than what MySQL holds
+    /// after.
     async fn ask_together(&mut self, suspects: Vec<Suspect>, last_round: bool) -> Result<Vec<Suspect>, Stopped> {
-        let number = suspects[0].table;
+        let (place, number) = (suspects[0].side, suspects[0].table);
         let table = &self.tables[number];
+        let store = self.sides[place].store.clone();
         let store_keys: Vec<Vec<u8>> = suspects.iter().map(|suspect| suspect.store_key.clone()).collect();
-        let keys: Vec<&Key> = suspects.iter().map(|suspect| &suspect.key).collect();
-        let stored = self.store.rows(table, &store_keys).await?;
+        let keys: Vec<&Key> = suspects.iter().filter_map(|suspect| suspect.key.as_ref()).collect();
+        let stored = store.rows(table, &store_keys).await?;
         let rows = rows_by_key(&mut self.session, table, &keys).await?;
         let fenced = self.fence.is_some();
         let mut left = Vec::new();
         let stored = stored.into_iter().map(|stored| stored.map(|row| table.comparable(row)));
         for (mut suspect, stored) in suspects.into_iter().zip(stored) {
-            let (row, stored) = (rows.get(&suspect.key), stored.as_ref());
+            let row = suspect.key.as_ref().and_then(|key| rows.get(key));
+            let stored = stored.as_ref();
             let now = Digests {
                 mysql: digest_of_row(row),
                 stored: digest_of_stored(stored),
             };
+            let report = &mut self.sides[place].tables[number];
             match suspect.observe(now, fenced, last_round) {
                 Outcome::Cleared => {}
                 Outcome::Open => left.push(suspect),
-                Outcome::Unsettled => self.reports[number].unsettled += 1,
+                Outcome::Unsettled => report.unsettled += 1,
                 Outcome::Found => {
-                    let found = finding(table, &suspect.key, &suspect.store_key, row, stored);
-                    found.map_or(Ok(()), |found| {
-                        record(&mut self.reports[number], &mut self.findings, found)
-                    })?;
+                    let at = Place {
+                        store: store.name(),
+                        table,
+                        key: suspect.key.as_ref(),
+                        store_key: &suspect.store_key,
+                    };
+                    match finding(at, row, stored) {
+                        Some(found) if found.kind == FindingKind::Missing && store.rows_expire() => report.expired += 1,
+                        Some(found) => {
+                            count(report, found.kind);
+                            self.findings.add(place, found)?;
+                        }
+                        None => {}
+                    }
                 }
             }
         }
@@ -175,13 +195,12 @@ impl Run<'_> {
     }
 }
 
-fn record(report: &mut TableReport, findings: &mut Findings, found: Finding) -> Result<(), Error> {
-    match found.kind {
+fn count(report: &mut TableReport, kind: FindingKind) {
+    match kind {
         FindingKind::Missing => report.missing += 1,
         FindingKind::Extra => report.extra += 1,
         FindingKind::Different => report.different += 1,
     }
-    findings.add(found)
 }
 
 #[cfg(test)]
@@ -192,7 +211,7 @@ mod tests {
 
     /// What both sides hold, round by round, until something is proven.
     fn outcome(rounds: &[(u128, u128)], fenced: bool) -> Outcome {
-        let mut suspect = Suspect::new(0, Vec::new(), Vec::new());
+        let mut suspect = Suspect::new(0, StoredKey::default());
         let last = rounds.len() - 1;
         let outcomes = rounds.iter().enumerate().map(|(round, (mysql, stored))| {
             suspect.observe(

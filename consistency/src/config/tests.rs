@@ -33,8 +33,22 @@ database = 3
 layout = "json"
 key = "{db}:{table}:{pk}"
 batch_changes_max = 5000
+ttl_seconds = 86400
 [writer.elasticsearch]
-anything = true
+urls = ["http://127.0.0.1:9200", "https://search.example"]
+user = "elastic"
+password = "hunter2"
+index = "my-{db}.{table}"
+shards = 3
+[writer.elasticsearch.tls]
+mode = "required"
+[writer.hbase]
+thrift = "127.0.0.1"
+transport = "framed"
+protocol = "compact"
+table = "{db}.{table}"
+salt_buckets = 16
+connections = 8
 [check]
 rows_parallel = 4
 settle_seconds_max = 7
@@ -63,6 +77,21 @@ fn the_shared_file_is_read() {
     assert_eq!(config.source.keys["shop.log"], ["at", "line"]);
     let redis = config.redis.as_ref().expect("a section writer.redis");
     assert_eq!((redis.layout, redis.database), (Layout::Json, 3));
+    assert_eq!(redis.ttl_seconds, 86400);
+    let elasticsearch = config.elasticsearch.as_ref().expect("a section writer.elasticsearch");
+    assert_eq!(elasticsearch.urls[1], "https://search.example");
+    assert_eq!(elasticsearch.index.name("bank", "a"), "my-bank.a");
+    let (user, password) = ("elastic".to_owned(), Secret::new("hunter2"));
+    assert_eq!(elasticsearch.login, Login::User { user, password });
+    let hbase = config.hbase.as_ref().expect("a section writer.hbase");
+    assert_eq!(
+        (hbase.thrift.to_string().as_str(), hbase.salt_buckets),
+        ("127.0.0.1:9090", 16)
+    );
+    assert_eq!(
+        (hbase.transport, hbase.protocol),
+        (Transport::Framed, Protocol::Compact)
+    );
     assert_eq!((config.check.rows_parallel, config.check.settle_max.as_secs()), (4, 7));
     assert!(config.source.tables_exclude[0].matches("bank", "tmp_1"));
     assert_eq!(config.columns.rule("bank", "accounts", "note"), Rule::LeftOut);
@@ -107,6 +136,24 @@ fn errors_name_file_key_and_what_is_expected() {
         refused("password = \"hunter2\"", "password = [\"hunter2\"]"),
         refused("password = \"hunter2\"", "password = hunter2"),
         refused("user = \"mysync\"", ""),
+        refused("shards = 3", "shard = 3"),
+        refused("my-{db}.{table}", "my-{db}"),
+        refused("my-{db}.{table}", "my {table}"),
+        refused("\"https://search.example\"", "\"search.example:9200\""),
+        refused(
+            "\"https://search.example\"",
+            "\"https://elastic:hunter2@search.example\"",
+        ),
+        refused("shards = 3", "api_key = \"hunter2\""),
+        refused(
+            "urls = [\"http://127.0.0.1:9200\", \"https://search.example\"]",
+            "urls = []",
+        ),
+        refused("salt_buckets = 16", "salt_buckets = 257"),
+        refused("salt_buckets = 16", "salt = 16"),
+        refused("thrift = \"127.0.0.1\"", "thrift = \"127.0.0.1:port\""),
+        refused("protocol = \"compact\"", "protocol = \"json\""),
+        refused("table = \"{db}.{table}\"", "table = \"{db}\""),
     ];
     insta::assert_snapshot!(errors.join("\n"));
 }

@@ -66,7 +66,7 @@ impl Progress for ProgressOnConsole {
         match event {
             Event::Fence => self.begin("waiting for the fence".to_owned(), None),
             Event::Table { name, rows_estimate } => self.begin(format!("comparing {name}"), Some(rows_estimate)),
-            Event::Scan => self.begin("listing the store's keys".to_owned(), None),
+            Event::Scan { stores } => self.begin(format!("listing the keys of {stores}"), None),
             Event::Settle { rows } => self.begin(format!("asking again: {rows} rows"), None),
             Event::Rows { rows: count } | Event::Keys { keys: count } => {
                 if let Some(bar) = &self.bar {

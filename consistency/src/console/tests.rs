@@ -4,17 +4,20 @@ use super::*;
 use crate::report::{FenceReport, FindingKind, Reason};
 
 fn report() -> Report {
+    Report::of(vec![in_redis()], Vec::new(), 8.0)
+}
+
+fn in_redis() -> StoreReport {
     let table = |name: &str, rows| TableReport {
         name: name.into(),
         rows_mysql: rows,
         rows_store: rows,
         ..Default::default()
     };
-    Report {
+    StoreReport {
         verdict: Verdict::Consistent,
         reason: None,
         store: "redis".into(),
-        seconds: 8.0,
         fence: FenceReport {
             used: true,
             passed: 1,
@@ -23,12 +26,12 @@ fn report() -> Report {
         tables: vec![table("bank.accounts", 1_200_000), table("shop.orders", 40)],
         findings: Vec::new(),
         findings_omitted: 0,
-        not_compared: Vec::new(),
     }
 }
 
 fn finding(kind: FindingKind, columns: Vec<ColumnDifference>) -> Finding {
     Finding {
+        store: "redis".into(),
         kind,
         table: "bank.accounts".into(),
         key: vec![("id".into(), "7".into())],
@@ -61,13 +64,13 @@ fn columns_that_were_not_compared_are_named() {
 #[test]
 fn an_inconsistent_report_names_key_and_column() {
     let long = "x".repeat(200);
-    let mut report = report();
-    report.verdict = Verdict::Inconsistent;
-    report.tables[0].different = 2;
-    report.tables[0].missing = 3;
-    report.tables[1].extra = 1;
-    report.fence.passed = 3;
-    report.findings = vec![
+    let mut redis = in_redis();
+    redis.verdict = Verdict::Inconsistent;
+    redis.tables[0].different = 2;
+    redis.tables[0].missing = 3;
+    redis.tables[1].extra = 1;
+    redis.fence.passed = 3;
+    redis.findings = vec![
         finding(
             FindingKind::Different,
             vec![
@@ -83,22 +86,63 @@ fn an_inconsistent_report_names_key_and_column() {
             ..finding(FindingKind::Different, Vec::new())
         },
     ];
-    report.findings_omitted = 1234;
-    insta::assert_snapshot!(report_text(&report, false));
+    redis.findings_omitted = 1234;
+    insta::assert_snapshot!(report_text(&Report::of(vec![redis], Vec::new(), 8.0), false));
+}
+
+#[test]
+fn rows_that_may_have_expired_are_told_from_equal_ones() {
+    let mut redis = in_redis();
+    redis.tables[0].rows_store = 1_199_000;
+    redis.tables[0].expired = 1000;
+    insta::assert_snapshot!(report_text(&Report::of(vec![redis], Vec::new(), 8.0), false));
 }
 
 #[test]
 fn an_unknown_report_says_what_to_do() {
-    let mut fence_missed = Report::unknown("redis", "the fence did not arrive within 30 s", "start the writer");
-    let first = report_text(&fence_missed, false);
-    fence_missed.seconds = 8.0;
-    fence_missed.tables = report().tables;
+    let text = |store: StoreReport, seconds| report_text(&Report::of(vec![store], Vec::new(), seconds), false);
+    let mut fence_missed = StoreReport::unknown("redis", "the fence did not arrive within 30 s", "start the writer");
+    let first = text(fence_missed.clone(), 0.0);
+    fence_missed.tables = in_redis().tables;
     fence_missed.tables[1].unsettled = 2;
     fence_missed.reason = Some(Reason {
         what: "rows that kept changing: 2".into(),
         hint: "fewer writes".into(),
     });
-    insta::assert_snapshot!(first + "--\n" + &report_text(&fence_missed, false));
+    insta::assert_snapshot!(first + "--\n" + &text(fence_missed, 8.0));
+}
+
+#[test]
+fn several_stores_have_a_part_each_and_a_last_word() {
+    let mut elasticsearch = StoreReport {
+        store: "elasticsearch".into(),
+        verdict: Verdict::Inconsistent,
+        ..in_redis()
+    };
+    elasticsearch.tables[0].different = 1;
+    elasticsearch.tables[1].extra = 1;
+    elasticsearch.findings = vec![
+        finding(
+            FindingKind::Different,
+            vec![differs("balance", Some("100"), Some("99"))],
+        ),
+        Finding {
+            key: Vec::new(),
+            store_key: "%x".into(),
+            ..finding(FindingKind::Extra, Vec::new())
+        },
+    ];
+    for finding in &mut elasticsearch.findings {
+        finding.store = "elasticsearch".into();
+    }
+    let hbase = StoreReport::unknown("hbase", "the fence did not arrive within 30 s", "start the writer");
+    let text = |stores: &[&StoreReport]| {
+        let stores = stores.iter().map(|store| (*store).clone()).collect();
+        report_text(&Report::of(stores, Vec::new(), 8.0), false)
+    };
+    let (redis, mut other) = (in_redis(), in_redis());
+    other.store = "hbase".into();
+    insta::assert_snapshot!(text(&[&redis, &elasticsearch, &hbase]) + "--\n" + &text(&[&redis, &other]));
 }
 
 #[test]

@@ -12,7 +12,6 @@
 //! keyspace however narrow the pattern is.
 
 mod connection;
-mod json;
 mod template;
 
 use std::collections::HashMap;
@@ -27,9 +26,9 @@ pub use template::{KeyFrame, KeyTemplate};
 
 use self::connection::Connections;
 use crate::canonical::Text;
-use crate::config::{Config, Layout, wrong};
+use crate::config::{self, Config, Layout, wrong};
 use crate::error::Error;
-use crate::store::{Store, StoredKey, StoredRow};
+use crate::store::{Store, StoredKey, StoredRow, json};
 use crate::table::Table;
 
 /// Keys that one SCAN step looks at.
@@ -39,24 +38,17 @@ const SCAN_KEYS: usize = 2000;
 pub struct RedisStore {
     connections: Connections,
     layout: Layout,
+    rows_expire: bool,
     /// By the table's number.
     frames: Vec<KeyFrame>,
 }
 
 impl RedisStore {
     /// Connects, and makes sure that the keys of these tables can be told apart.
-    pub async fn connect(config: &Config, tables: &[Table]) -> Result<Self, Error> {
-        let section = config.redis.as_ref().ok_or_else(|| {
-            wrong(
-                &config.file,
-                "section [writer.redis]",
-                "expected, not found",
-                "add the section with at least address = \"127.0.0.1:6379\"",
-            )
-        })?;
+    pub async fn connect(config: &Config, section: &config::Redis, tables: &[Table]) -> Result<Self, Error> {
         let frames: Vec<KeyFrame> = tables
             .iter()
-            .map(|table| section.key.frame(&table.database, &table.name, table.key.len()))
+            .map(|table| section.key.frame(&table.database, &table.name))
             .collect();
         if let Some((one, other)) = overlapping(&frames) {
             let reason = format!(
@@ -76,6 +68,7 @@ impl RedisStore {
         Ok(Self {
             connections,
             layout: section.layout,
+            rows_expire: section.ttl_seconds > 0,
             frames,
         })
     }
@@ -100,8 +93,8 @@ impl RedisStore {
             (Layout::Hash, Value::Array(fields)) if fields.is_empty() => None,
             (Layout::Hash, Value::Array(fields)) => Some(hash_row(table, fields)),
             (Layout::Json, Value::BulkString(text)) => Some(json::row(table, &text)),
-            (_, Value::ServerError(error)) => Some(unreadable(format!("redis answered: {error}"))),
-            (_, other) => Some(unreadable(format!("redis answered: {other:?}"))),
+            (_, Value::ServerError(error)) => Some(StoredRow::unreadable(format!("redis answered: {error}"))),
+            (_, other) => Some(StoredRow::unreadable(format!("redis answered: {other:?}"))),
         }
     }
 
@@ -110,7 +103,11 @@ impl RedisStore {
             .into_iter()
             .filter_map(|store_key| {
                 let (table, key) = index.table_of(&self.frames, &store_key)?;
-                Some(StoredKey { table, store_key, key })
+                Some(StoredKey {
+                    table,
+                    store_key,
+                    key: Some(key),
+                })
             })
             .collect()
     }
@@ -119,6 +116,10 @@ impl RedisStore {
 impl Store for RedisStore {
     fn name(&self) -> &'static str {
         "redis"
+    }
+
+    fn rows_expire(&self) -> bool {
+        self.rows_expire
     }
 
     fn key(&self, table: &Table, key: &[&[u8]]) -> Vec<u8> {
@@ -223,13 +224,6 @@ fn overlapping(frames: &[KeyFrame]) -> Option<(usize, usize)> {
             .find(|other| frames[*one].overlaps(&frames[**other]))
             .map(|other| (*one, *other))
     })
-}
-
-fn unreadable(reason: String) -> StoredRow {
-    StoredRow {
-        unreadable: Some(reason),
-        ..StoredRow::default()
-    }
 }
 
 fn hash_row(table: &Table, fields: Vec<Value>) -> StoredRow {

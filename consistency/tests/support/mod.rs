@@ -1,39 +1,43 @@
-//! A MySQL and a Redis without a pipeline between them: the test writes both sides by hand.
+//! A MySQL and stores without a pipeline between them: the test writes all sides by hand.
 
 #![allow(dead_code, reason = "each test uses a part of it")]
+
+pub mod documents;
+pub mod rows;
 
 use std::path::PathBuf;
 use std::process::Output;
 
-use consistency::{Config, Options, Report, Silent, check};
-use fixtures::{Lab, Mysql};
+use consistency::{Config, Finding, Options, Report, Silent, StoreReport, Verdict, check};
+use fixtures::{Lab, LabBuilder, Mysql};
 use redis::aio::MultiplexedConnection;
 
-/// The two servers, and a configuration that fits them.
+/// The servers, and a configuration that fits them.
 pub struct TwoSides {
     lab: Lab,
     tables: Vec<String>,
     layout: &'static str,
+    ttl_seconds: u64,
     settle_seconds_max: u64,
     /// More keys of `[source]`, and more sections.
     more: [String; 2],
 }
 
 impl TwoSides {
-    /// Starts the servers. Without Docker this fails and says what to do.
+    /// Starts MySQL and Redis. Without Docker this fails and says what to do.
     pub async fn start(name: &str, version: &str, tables: &[&str]) -> Self {
-        let lab = Lab::builder()
-            .name(name)
-            .mysql(version)
-            .redis()
-            .start()
-            .await
-            .expect("a lab");
+        Self::start_with(Lab::builder().name(name).mysql(version).redis(), tables).await
+    }
+
+    /// Starts the servers of a lab.
+    pub async fn start_with(lab: LabBuilder, tables: &[&str]) -> Self {
+        let lab = lab.start().await.expect("a lab");
         let tables = tables.iter().map(|table| (*table).to_owned()).collect();
         Self {
             lab,
             tables,
             layout: "hash",
+            ttl_seconds: 0,
             settle_seconds_max: 1,
             more: Default::default(),
         }
@@ -41,6 +45,10 @@ impl TwoSides {
 
     pub fn with_layout(&mut self, layout: &'static str) {
         self.layout = layout;
+    }
+
+    pub fn with_ttl_seconds(&mut self, seconds: u64) {
+        self.ttl_seconds = seconds;
     }
 
     pub fn with_settle_seconds_max(&mut self, seconds: u64) {
@@ -53,6 +61,10 @@ impl TwoSides {
 
     pub fn mysql(&self) -> &Mysql {
         self.lab.primary().expect("a MySQL server")
+    }
+
+    pub fn lab(&self) -> &Lab {
+        &self.lab
     }
 
     pub async fn sql(&self, statements: &str) {
@@ -77,12 +89,22 @@ impl TwoSides {
 
     pub fn toml(&self) -> String {
         let tables: Vec<&str> = self.tables.iter().map(String::as_str).collect();
-        let address = format!("address = \"{}\"", self.lab.redis().expect("a Redis").address());
-        let toml = self.lab.config_toml("mysync", &tables);
-        assert!(toml.contains(&address), "{toml}");
+        let mut toml = self.lab.config_toml("mysync", &tables);
+        for header in ["[writer.elasticsearch]", "[writer.hbase]"] {
+            // What is said of these stores is each test's own.
+            if let Some(begin) = toml.find(header) {
+                let end = toml[begin + 1..].find("\n[").map_or(toml.len(), |end| begin + 1 + end);
+                toml.replace_range(begin..end, "");
+            }
+        }
+        if let Ok(redis) = self.lab.redis() {
+            let address = format!("address = \"{}\"", redis.address());
+            assert!(toml.contains(&address), "{toml}");
+            let keys = format!("layout = \"{}\"\nttl_seconds = {}", self.layout, self.ttl_seconds);
+            toml = toml.replace(&address, &format!("{address}\n{keys}"));
+        }
         let [source, sections] = &self.more;
-        toml.replace(&address, &format!("{address}\nlayout = \"{}\"", self.layout))
-            .replace("[source]\n", &format!("[source]\n{source}\n"))
+        toml.replace("[source]\n", &format!("[source]\n{source}\n"))
             + &format!(
                 "\n[check]\nsettle_seconds_max = {}\n{sections}",
                 self.settle_seconds_max
@@ -112,6 +134,25 @@ impl TwoSides {
     pub fn file(&self, name: &str) -> PathBuf {
         self.lab.folder().join(name)
     }
+}
+
+/// The part of the one store that was compared with.
+pub fn single(report: &Report) -> &StoreReport {
+    match report.stores.as_slice() {
+        [store] => store,
+        _ => panic!("not one store: {report:#?}"),
+    }
+}
+
+/// The one finding in the one store.
+pub fn only(report: &Report) -> &Finding {
+    let store = single(report);
+    assert_eq!(
+        (report.verdict, store.findings.len(), report.findings_total()),
+        (Verdict::Inconsistent, 1, 1),
+        "{report:#?}"
+    );
+    &store.findings[0]
 }
 
 /// Without a fence: there is no pipeline that it could go through.

@@ -9,7 +9,8 @@
 
 use std::fmt;
 
-use crate::canonical::{Text, is_canonical};
+use crate::canonical::Text;
+use crate::store::row_key::{encode, join, split};
 use crate::table::Table;
 
 /// A key template as configured.
@@ -62,11 +63,10 @@ impl KeyTemplate {
     }
 
     /// The template filled in for one table, all but the row's own part.
-    pub fn frame(&self, database: &str, table: &str, key_columns: usize) -> KeyFrame {
+    pub fn frame(&self, database: &str, table: &str) -> KeyFrame {
         let mut frame = KeyFrame {
             prefix: Vec::new(),
             suffix: Vec::new(),
-            key_columns,
         };
         let mut part = &mut frame.prefix;
         for piece in &self.pieces {
@@ -99,7 +99,6 @@ pub struct KeyFrame {
     pub prefix: Vec<u8>,
     /// What every key of the table ends with.
     pub suffix: Vec<u8>,
-    key_columns: usize,
 }
 
 impl KeyFrame {
@@ -107,17 +106,7 @@ impl KeyFrame {
     pub fn key(&self, parts: &[&[u8]]) -> Vec<u8> {
         let mut key = Vec::with_capacity(self.prefix.len() + self.suffix.len() + 24);
         key.extend_from_slice(&self.prefix);
-        match parts {
-            [part] => key.extend_from_slice(part),
-            _ => {
-                for (place, part) in parts.iter().enumerate() {
-                    if place > 0 {
-                        key.push(b':');
-                    }
-                    encode(part, &mut key);
-                }
-            }
-        }
+        join(parts, &mut key);
         key.extend_from_slice(&self.suffix);
         key
     }
@@ -127,19 +116,7 @@ impl KeyFrame {
         let own = key
             .strip_prefix(self.prefix.as_slice())?
             .strip_suffix(self.suffix.as_slice())?;
-        let parts = match self.key_columns {
-            1 => vec![own.to_vec()],
-            _ => own
-                .split(|byte| *byte == b':')
-                .map(decode)
-                .collect::<Option<Vec<Text>>>()?,
-        };
-        let canonical = parts.len() == self.key_columns
-            && table
-                .key_columns()
-                .zip(&parts)
-                .all(|(column, part)| is_canonical(column.kind, part));
-        canonical.then_some(parts)
+        split(table, own)
     }
 
     /// Whether some key could belong to both tables.
@@ -148,37 +125,6 @@ impl KeyFrame {
         let ends = self.suffix.ends_with(&other.suffix) || other.suffix.ends_with(&self.suffix);
         begins && ends
     }
-}
-
-fn encode(text: &[u8], into: &mut Vec<u8>) {
-    for byte in text {
-        match byte {
-            b'%' => into.extend_from_slice(b"%25"),
-            b':' => into.extend_from_slice(b"%3A"),
-            _ => into.push(*byte),
-        }
-    }
-}
-
-fn decode(encoded: &[u8]) -> Option<Text> {
-    let mut text = Vec::with_capacity(encoded.len());
-    let mut rest = encoded;
-    while let Some((byte, after)) = rest.split_first() {
-        rest = after;
-        text.push(match byte {
-            b'%' => {
-                let (digits, after) = rest.split_at_checked(2)?;
-                rest = after;
-                match digits {
-                    b"25" => b'%',
-                    b"3A" => b':',
-                    _ => return None,
-                }
-            }
-            _ => *byte,
-        });
-    }
-    Some(text)
 }
 
 #[cfg(test)]
@@ -202,20 +148,20 @@ mod tests {
         }
     }
 
-    fn frame(template: &str, key_columns: usize) -> KeyFrame {
+    fn frame(template: &str) -> KeyFrame {
         KeyTemplate::parse(template)
             .expect("a good template")
-            .frame("bank", "accounts", key_columns)
+            .frame("bank", "accounts")
     }
 
     #[test]
     fn keys_follow_the_template() {
-        let frame = frame("{db}:{table}:{pk}", 1);
+        let frame = frame("{db}:{table}:{pk}");
         assert_eq!(frame.key(&[b"7"]), b"bank:accounts:7");
         assert_eq!(frame.key(&[b"a:b%c"]), b"bank:accounts:a:b%c");
         let odd = KeyTemplate::parse("x:{pk}/{table}")
             .expect("a good template")
-            .frame("d", "a:b%", 2);
+            .frame("d", "a:b%");
         assert_eq!(odd.key(&[b"a:b", b"%"]), b"x:a%3Ab:%25/a%3Ab%25");
     }
 
@@ -236,7 +182,7 @@ mod tests {
 
     #[test]
     fn keys_that_no_row_can_have_are_not_ours() {
-        let frame = frame("{db}:{table}:{pk}", 2);
+        let frame = frame("{db}:{table}:{pk}");
         let table = table(&[Kind::Integer, Kind::Characters]);
         assert_eq!(
             frame.parts(&table, b"bank:accounts:7:a%3A"),
@@ -256,12 +202,12 @@ mod tests {
     #[test]
     fn tables_whose_keys_could_meet_are_noticed() {
         let template = KeyTemplate::parse("{db}-{table}-{pk}").expect("a good template");
-        assert!(template.frame("a", "b", 1).overlaps(&template.frame("a", "b-1", 1)));
+        assert!(template.frame("a", "b").overlaps(&template.frame("a", "b-1")));
         let template = KeyTemplate::parse("{db}:{table}:{pk}").expect("a good template");
-        assert!(!template.frame("a", "b", 1).overlaps(&template.frame("a", "b:1", 1)));
-        assert!(!template.frame("a", "b", 1).overlaps(&template.frame("a", "b1", 1)));
+        assert!(!template.frame("a", "b").overlaps(&template.frame("a", "b:1")));
+        assert!(!template.frame("a", "b").overlaps(&template.frame("a", "b1")));
         let template = KeyTemplate::parse("{table}/{pk}").expect("a good template");
-        assert!(template.frame("a", "t", 1).overlaps(&template.frame("b", "t", 1)));
+        assert!(template.frame("a", "t").overlaps(&template.frame("b", "t")));
     }
 
     fn part() -> impl Strategy<Value = String> {
@@ -276,7 +222,7 @@ mod tests {
         #[test]
         fn a_key_reads_back_as_its_parts(parts in proptest::collection::vec(part(), 1..4)) {
             let table = table(&vec![Kind::Characters; parts.len()]);
-            let frame = frame("{db}:{table}:{pk}", parts.len());
+            let frame = frame("{db}:{table}:{pk}");
             let bytes: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
             let back = frame.parts(&table, &frame.key(&bytes)).expect("our own key");
             prop_assert_eq!(back, bytes.iter().map(|part| part.to_vec()).collect::<Vec<_>>());
@@ -284,7 +230,7 @@ mod tests {
 
         #[test]
         fn different_rows_never_share_a_key(one in [part(), part()], other in [part(), part()]) {
-            let frame = frame("{db}:{table}:{pk}", 2);
+            let frame = frame("{db}:{table}:{pk}");
             let key = |parts: &[String; 2]| frame.key(&[parts[0].as_bytes(), parts[1].as_bytes()]);
             prop_assert_eq!(key(&one) == key(&other), one == other);
         }
@@ -292,7 +238,7 @@ mod tests {
         #[test]
         fn different_tables_never_share_a_key(one in [part(), part(), part()], other in [part(), part(), part()]) {
             let template = KeyTemplate::parse("{db}:{table}:{pk}").expect("a good template");
-            let key = |names: &[String; 3]| template.frame(&names[0], &names[1], 1).key(&[names[2].as_bytes()]);
+            let key = |names: &[String; 3]| template.frame(&names[0], &names[1]).key(&[names[2].as_bytes()]);
             prop_assert_eq!(key(&one) == key(&other), one == other);
         }
     }

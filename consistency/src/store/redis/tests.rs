@@ -70,7 +70,7 @@ fn the_scan_pattern_is_what_all_tables_share_with_globs_escaped() {
     tables[1].number = 1;
     let frames: Vec<KeyFrame> = tables
         .iter()
-        .map(|table| template.frame(&table.database, &table.name, 1))
+        .map(|table| template.frame(&table.database, &table.name))
         .collect();
     let index = PrefixIndex::new(&tables, &frames);
     assert_eq!(index.pattern(&frames), br"bank:a\**");
@@ -83,10 +83,7 @@ fn the_scan_pattern_is_what_all_tables_share_with_globs_escaped() {
 #[test]
 fn overlapping_tables_are_found() {
     let template = KeyTemplate::parse("{table}-{pk}").expect("a good template");
-    let frames: Vec<KeyFrame> = ["t", "u", "t-1"]
-        .iter()
-        .map(|name| template.frame("d", name, 1))
-        .collect();
+    let frames: Vec<KeyFrame> = ["t", "u", "t-1"].iter().map(|name| template.frame("d", name)).collect();
     assert_eq!(overlapping(&frames), Some((0, 2)));
     assert_eq!(overlapping(&frames[..2]), None);
 }

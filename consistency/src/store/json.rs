@@ -1,11 +1,13 @@
-//! Layout json: a row as a JSON object, read without losing a digit.
+//! A row as a JSON object, read without losing a digit: in Redis by layout json, in Elasticsearch always.
+//!
+//! The members are compared by canonical text, in any order; a value whose JSON type is not the column's (a number in
+//! quotes, say) is shown as it stands, and so differs.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use super::unreadable;
 use crate::canonical::{Kind, Text};
 use crate::store::StoredRow;
 use crate::table::Table;
@@ -14,7 +16,9 @@ use crate::table::Table;
 pub fn row(table: &Table, text: &[u8]) -> StoredRow {
     let mut members: BTreeMap<Cow<'_, str>, &RawValue> = match serde_json::from_slice(text) {
         Ok(members) => members,
-        Err(error) => return unreadable(format!("expected a JSON object, found text that is none: {error}")),
+        Err(error) => {
+            return StoredRow::unreadable(format!("expected a JSON object, found text that is none: {error}"));
+        }
     };
     let value = |member: Option<&RawValue>, kind| member.and_then(|member| value(kind, member.get()));
     StoredRow {
