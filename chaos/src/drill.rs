@@ -5,8 +5,10 @@
 
 mod embedded;
 mod fault;
+mod target;
 
 pub use fault::{FaultKind, FaultPlan};
+pub use target::TargetName;
 
 use crate::error::{Error, Result};
 use embedded::EMBEDDED;
@@ -109,14 +111,6 @@ pub struct LabPlan {
     pub brokers: usize,
     /// The stores that are filled.
     pub targets: Vec<TargetName>,
-}
-
-/// A store that is filled and checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum TargetName {
-    /// Redis, layout hash.
-    Redis,
 }
 
 /// What writes to MySQL.
@@ -319,8 +313,11 @@ impl Drill {
         if self.workload.transfers_per_second == Rate::PerSecond(0) {
             return refuse("workload.transfers_per_second", "1 or more, or \"max\"".into());
         }
-        if self.lab.targets.is_empty() {
-            return refuse("lab.targets", "at least [\"redis\"]".into());
+        let mut targets = self.lab.targets.clone();
+        targets.sort_unstable();
+        targets.dedup();
+        if targets.is_empty() || targets.len() < self.lab.targets.len() {
+            return refuse("lab.targets", "at least [\"redis\"], and none twice".into());
         }
         if !(1..=READERS_MAX).contains(&self.lab.readers) {
             return refuse("lab.readers", format!("1 to {READERS_MAX}"));
@@ -331,6 +328,16 @@ impl Drill {
             }
             if fault.kind.needs_proxies() && !self.lab.proxies {
                 return refuse("lab.proxies", format!("true, for {}", fault.kind.word()));
+            }
+            if fault.kind.needs_target() != fault.target.is_some() {
+                let expected = match fault.target {
+                    None => format!("one of lab.targets, for {}", fault.kind.word()),
+                    Some(_) => format!("none, for {}", fault.kind.word()),
+                };
+                return refuse("faults.target", expected);
+            }
+            if fault.target.is_some_and(|target| !targets.contains(&target)) {
+                return refuse("faults.target", "one of lab.targets".into());
             }
             if fault.kind.needs_second_reader() && self.lab.readers < 2 {
                 return refuse("lab.readers", format!("2, for {}", fault.kind.word()));
@@ -369,9 +376,18 @@ mod tests {
             ("transfers_per_second = 400", "transfers_per_second = \"some\""),
             ("transfers_per_second = 400", "transfers_per_second = 0"),
             ("cure_at_seconds = 12", "cure_at_seconds = 21"),
-            ("targets = [\"redis\"]", "targets = []"),
+            ("targets = [\"redis\", \"elasticsearch\", \"hbase\"]", "targets = []"),
+            (
+                "targets = [\"redis\", \"elasticsearch\", \"hbase\"]",
+                "targets = [\"redis\", \"redis\"]",
+            ),
             ("\"phantom\"", "\"ghost\""),
             ("kind = \"kill-partition-leader\"", "kind = \"kill-primary\""),
+            ("kind = \"kill-partition-leader\"", "kind = \"kill-target\""),
+            (
+                "kind = \"kill-partition-leader\"",
+                "kind = \"kill-partition-leader\"\ntarget = \"redis\"",
+            ),
             ("replicas = 0", "replicas = 0\nreaders = 3"),
         ];
         let refusals = cases.map(|(old, new)| {

@@ -3,12 +3,15 @@
 //! A fault owns its cure. The run calls [`Fault::cure`] on every fault that was made, whatever happened before: after a
 //! failure, a panic and Ctrl-C too; a cure of something that was never broken, or is whole again, does nothing.
 
+mod break_target;
 mod isolate_primary;
 mod kill_leader;
 mod kill_partition_leader;
 mod kill_primary;
+mod kill_writer;
 mod lossy_kill_primary;
 mod pause_leader;
+mod pause_writer;
 mod purge_position;
 mod reset_binlog;
 mod return_old_primary;
@@ -16,22 +19,25 @@ mod switch_over;
 mod switch_without_reader;
 mod take_over;
 
+pub use break_target::{BreakTarget, Way};
 pub use isolate_primary::IsolatePrimary;
 pub use kill_leader::KillLeader;
 pub use kill_partition_leader::KillPartitionLeader;
 pub use kill_primary::KillPrimary;
+pub use kill_writer::KillWriter;
 pub use lossy_kill_primary::LossyKillPrimary;
 pub use pause_leader::PauseLeader;
+pub use pause_writer::PauseWriter;
 pub use purge_position::PurgePosition;
 pub use reset_binlog::ResetBinlog;
 pub use return_old_primary::ReturnOldPrimary;
 pub use switch_over::SwitchOver;
 pub use switch_without_reader::SwitchWithoutReader;
 
-use crate::drill::{FaultKind, FaultPlan};
-use crate::error::{Doing, Result};
+use crate::drill::{FaultKind, FaultPlan, TargetName};
+use crate::error::{Doing, Error, Result};
 use crate::history::{FaultEvent, FaultStep, Record, Recorder};
-use crate::observe::TopicObserver;
+use crate::observe::{RowObserver, TopicObserver};
 use crate::pipeline::Pipeline;
 use crate::proxy::Proxy;
 use crate::workload::bank::Clients;
@@ -43,7 +49,7 @@ use futures::future::LocalBoxFuture;
 pub struct Surroundings<'a> {
     /// The servers.
     pub lab: &'a Lab,
-    /// Readers and writer.
+    /// Readers and writers.
     pub pipeline: &'a Pipeline,
     /// The clients of MySQL, which have to be told where the primary is.
     pub clients: &'a Clients,
@@ -51,6 +57,8 @@ pub struct Surroundings<'a> {
     pub proxies: &'a [Proxy],
     /// What was seen in the topics.
     pub topics: &'a TopicObserver,
+    /// What was seen in each store.
+    pub rows: &'a [RowObserver],
     /// Where each step is recorded.
     pub recorder: &'a Recorder,
     /// Prefix of the topics whose busiest one is aimed at.
@@ -64,12 +72,23 @@ impl<'a> Surroundings<'a> {
         self.lab.primary().doing(|| "the drill's lab has no MySQL".into())
     }
 
+    fn rows_of(&self, target: TargetName) -> Result<&'a RowObserver> {
+        let found = self.rows.iter().find(|rows| rows.store() == target);
+        found.ok_or_else(|| Error::definite(format!("the drill does not fill {}", target.title())).hint("lab.targets"))
+    }
+
     fn record(&self, fault: FaultKind, step: FaultStep, detail: impl Into<String>) {
+        self.record_of(fault, None, step, detail);
+    }
+
+    /// The same for a fault that hits a store or its writer.
+    fn record_of(&self, fault: FaultKind, target: Option<TargetName>, step: FaultStep, detail: impl Into<String>) {
         self.recorder.append(&Record::Fault(FaultEvent {
             at_us: self.recorder.now_us(),
             fault,
             step,
             detail: detail.into(),
+            target,
             topic: None,
             partition: None,
             broker: None,
@@ -89,6 +108,8 @@ pub trait Fault {
 /// A fault of the plan, not yet struck.
 #[must_use]
 pub fn of(plan: &FaultPlan) -> Box<dyn Fault> {
+    // A plan that was read has a target where the fault needs one.
+    let target = plan.target.unwrap_or_default();
     match plan.kind {
         FaultKind::KillPartitionLeader => Box::new(KillPartitionLeader::default()),
         FaultKind::KillPrimary => Box::new(KillPrimary),
@@ -101,5 +122,10 @@ pub fn of(plan: &FaultPlan) -> Box<dyn Fault> {
         FaultKind::IsolatePrimary => Box::new(IsolatePrimary::default()),
         FaultKind::PurgePosition => Box::new(PurgePosition),
         FaultKind::ResetBinlog => Box::new(ResetBinlog),
+        FaultKind::KillTarget => Box::new(BreakTarget::new(Way::Kill, target)),
+        FaultKind::PauseTarget => Box::new(BreakTarget::new(Way::Pause, target)),
+        FaultKind::IsolateTarget => Box::new(BreakTarget::new(Way::Isolate, target)),
+        FaultKind::KillWriter => Box::new(KillWriter::new(target)),
+        FaultKind::PauseWriter => Box::new(PauseWriter::new(target)),
     }
 }

@@ -1,8 +1,9 @@
 //! The figures of a run, taken from its history: what the headline shows and what two runs are compared by.
 
 use crate::check::{in_flight, lost_by_mysql, memory, recovery};
+use crate::drill::TargetName;
 use crate::facts::Facts;
-use crate::history::{FaultStep, Outcome, Phase};
+use crate::history::{Convergence, FaultStep, Outcome, Phase};
 use crate::verdict::Finding;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -30,8 +31,9 @@ pub struct Figures {
     pub election_ms: Option<u64>,
     /// From the strike, or from where recovery was possible, until a later change was visible in Kafka, ms.
     pub recovery_kafka_ms: Option<u64>,
-    /// The same for Redis, ms.
-    pub recovery_redis_ms: Option<u64>,
+    /// The same for each store, ms.
+    #[serde(default)]
+    pub recovery_stores_ms: BTreeMap<TargetName, Option<u64>>,
     /// From the begin of the cure until all was as before, ms.
     pub cure_ms: Option<u64>,
     /// Acknowledged changes that the surviving primary does not have.
@@ -43,16 +45,26 @@ pub struct Figures {
     pub duplicates: Option<u64>,
     /// Records out of order, and gaps.
     pub out_of_order: Option<u64>,
-    /// Rows compared between MySQL and the target.
-    pub rows_compared: Option<u64>,
-    /// Rows missing, extra or different.
-    pub rows_wrong: Option<u64>,
+    /// What was compared between MySQL and each store.
+    #[serde(default)]
+    pub compared: Vec<Compared>,
     /// Peak resident memory of each process, MB.
     pub resident_peak_mb: BTreeMap<String, u64>,
     /// CPU time of each process over all its lives, ms.
     pub cpu_ms: BTreeMap<String, u64>,
     /// Latencies of each phase and hop.
     pub latencies: Vec<Latency>,
+}
+
+/// Rows compared between MySQL and one store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compared {
+    /// The store.
+    pub store: TargetName,
+    /// Rows of MySQL.
+    pub rows: u64,
+    /// Rows missing, extra or different.
+    pub wrong: u64,
 }
 
 /// How long changes that were acknowledged in one phase took to become visible.
@@ -80,6 +92,20 @@ pub enum Hop {
     MysqlKafka,
     /// From there to Redis.
     KafkaRedis,
+    /// From there to Elasticsearch, whether its searches show it yet or not.
+    KafkaElasticsearch,
+    /// From there to HBase.
+    KafkaHbase,
+}
+
+impl Hop {
+    fn to(store: TargetName) -> Self {
+        match store {
+            TargetName::Redis => Hop::KafkaRedis,
+            TargetName::Elasticsearch => Hop::KafkaElasticsearch,
+            TargetName::Hbase => Hop::KafkaHbase,
+        }
+    }
 }
 
 impl Figures {
@@ -115,8 +141,7 @@ impl Figures {
             lost: wrong("lost"),
             duplicates: wrong("duplicate"),
             out_of_order: wrong("out-of-order"),
-            rows_compared: facts.history.convergence.as_ref().map(|convergence| convergence.rows),
-            rows_wrong: facts.history.convergence.as_ref().and_then(|_| wrong("convergence")),
+            compared: facts.history.convergence.iter().map(compared).collect(),
             resident_peak_mb: memory::peaks_kb(facts)
                 .into_iter()
                 .map(|(name, kb)| (name.into(), kb.div_ceil(1024)))
@@ -148,10 +173,19 @@ impl Figures {
             self.recovery_kafka_ms = self
                 .recovery_kafka_ms
                 .max(recovery.kafka_us.map(|took_us| took_us.div_ceil(1000)));
-            self.recovery_redis_ms = self
-                .recovery_redis_ms
-                .max(recovery.redis_us.map(|took_us| took_us.div_ceil(1000)));
+            for (store, took_us) in recovery.stores_us {
+                let longest_ms = self.recovery_stores_ms.entry(store).or_default();
+                *longest_ms = (*longest_ms).max(took_us.map(|took_us| took_us.div_ceil(1000)));
+            }
         }
+    }
+}
+
+fn compared(convergence: &Convergence) -> Compared {
+    Compared {
+        store: convergence.store,
+        rows: convergence.rows,
+        wrong: convergence.missing + convergence.extra + convergence.different,
     }
 }
 
@@ -192,7 +226,7 @@ fn latencies(facts: &Facts<'_>) -> Vec<Latency> {
         };
         if let (Some(seen_us), Some(phase)) = (seen_us, phase_of(transaction.end_us)) {
             measured
-                .entry((phase, Hop::KafkaRedis))
+                .entry((phase, Hop::to(applied.store)))
                 .or_default()
                 .push(applied.at_us.saturating_sub(*seen_us));
         }

@@ -8,7 +8,7 @@ mod recorder;
 
 pub use recorder::Recorder;
 
-use crate::drill::{Drill, FaultKind};
+use crate::drill::{Drill, FaultKind, TargetName};
 use crate::error::{Doing, Error, Result};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader};
@@ -31,7 +31,7 @@ pub enum Record {
     Fault(FaultEvent),
     /// A consumer that reads committed was handed a record.
     Observed(Observed),
-    /// A row in Redis was seen to have changed.
+    /// A row in a store was seen to have changed.
     Applied(Applied),
     /// A reader or writer used this much.
     Process(ProcessSample),
@@ -168,6 +168,9 @@ pub struct FaultEvent {
     pub step: FaultStep,
     /// What was hit, for people.
     pub detail: String,
+    /// The store that was hit, or whose writer was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<TargetName>,
     /// Topic of the partition that was hit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic: Option<String>,
@@ -189,7 +192,8 @@ pub enum FaultStep {
     Struck,
     /// Another broker leads the partition.
     LeaderElected,
-    /// From here on nothing outside the pipeline is in its way: another primary is writable, or the reader is started.
+    /// From here on nothing outside the pipeline is in its way: another primary is writable, the store answers, or the process
+    /// is started.
     Recoverable,
     /// The cure begins.
     CureBegun,
@@ -245,11 +249,14 @@ pub enum Op {
     Other,
 }
 
-/// A row in Redis was seen to have changed.
+/// A row in a store was seen to have changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Applied {
     /// When.
     pub at_us: u64,
+    /// The store.
+    #[serde(default)]
+    pub store: TargetName,
     /// `database.table`.
     pub table: String,
     /// The row's primary key.
@@ -263,7 +270,7 @@ pub struct Applied {
 pub struct ProcessSample {
     /// When.
     pub at_us: u64,
-    /// `reader` or `writer`.
+    /// `reader`, `writer-redis` and so on.
     pub name: String,
     /// Its process id.
     pub pid: u32,
@@ -280,7 +287,7 @@ pub struct ProcessSample {
 pub struct ProcessEvent {
     /// When.
     pub at_us: u64,
-    /// `reader` or `writer`.
+    /// `reader`, `writer-redis` and so on.
     pub name: String,
     /// What happened to it.
     pub what: ProcessChange,
@@ -343,18 +350,21 @@ pub struct Settled {
     pub detail: String,
 }
 
-/// What the checker said.
+/// What the checker said of one store.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Convergence {
     /// When.
     pub at_us: u64,
+    /// The store.
+    #[serde(default)]
+    pub store: TargetName,
     /// The checker's own word.
     pub verdict: crate::verdict::Verdict,
     /// Rows compared.
     pub rows: u64,
-    /// Rows of MySQL that the target lacks.
+    /// Rows of MySQL that the store lacks.
     pub missing: u64,
-    /// Rows of the target that MySQL lacks.
+    /// Rows of the store that MySQL lacks.
     pub extra: u64,
     /// Rows that differ.
     pub different: u64,
@@ -387,7 +397,7 @@ pub struct History {
     pub listed: Vec<Listed>,
     pub settled: Option<Settled>,
     pub journal: Option<Journal>,
-    pub convergence: Option<Convergence>,
+    pub convergence: Vec<Convergence>,
     pub ended: Option<Ended>,
     /// The last line is cut off.
     pub cut_off: bool,
@@ -437,7 +447,7 @@ impl History {
             Record::Listed(listed) => self.listed.push(listed),
             Record::Journal(journal) => self.journal = Some(journal),
             Record::Settled(settled) => self.settled = Some(settled),
-            Record::Convergence(convergence) => self.convergence = Some(convergence),
+            Record::Convergence(convergence) => self.convergence.push(convergence),
             Record::Ended(ended) => self.ended = Some(ended),
         }
     }

@@ -1,11 +1,12 @@
-//! The reader and the writer as the binaries that users run, in processes of their own.
+//! The reader and the writers as the binaries that users run, in processes of their own.
 //!
-//! Their output goes to `reader.log` and `writer.log` in the run folder. Memory and CPU are taken from /proc twice a
+//! Their output goes to `reader.log`, `writer-redis.log` and so on in the run folder. Memory and CPU are taken from /proc twice a
 //! second and once more before a kill. A process that ends by itself is recorded with its last lines and not started
 //! again: a pipeline that needs a nurse has not held. Only processes started here are ever killed here.
 
 pub(crate) mod usage;
 
+use crate::drill::TargetName;
 use crate::error::{Doing, Error, Result};
 use crate::history::{ProcessChange, ProcessEvent, ProcessSample, Record, Recorder};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,13 +36,19 @@ pub enum Role {
     Reader,
     /// A second `mysync reader` of the same name.
     SecondReader,
-    /// `mysync writer redis`
-    Writer,
+    /// `mysync writer <target>`
+    Writer(TargetName),
+    /// A second one of the same target.
+    SecondWriter(TargetName),
 }
 
 impl Role {
-    /// Those that every pipeline has, in the order of a change's way.
-    pub const ALL: [Role; 2] = [Role::Reader, Role::Writer];
+    /// Those that the pipeline to these targets has, in the order of a change's way.
+    #[must_use]
+    pub fn all(targets: &[TargetName]) -> Vec<Role> {
+        let writers = targets.iter().map(|target| Role::Writer(*target));
+        std::iter::once(Role::Reader).chain(writers).collect()
+    }
 
     /// Its name in the history and of its log.
     #[must_use]
@@ -49,14 +56,19 @@ impl Role {
         match self {
             Role::Reader => "reader",
             Role::SecondReader => "reader-2",
-            Role::Writer => "writer",
+            Role::Writer(TargetName::Redis) => "writer-redis",
+            Role::Writer(TargetName::Elasticsearch) => "writer-elasticsearch",
+            Role::Writer(TargetName::Hbase) => "writer-hbase",
+            Role::SecondWriter(TargetName::Redis) => "writer-redis-2",
+            Role::SecondWriter(TargetName::Elasticsearch) => "writer-elasticsearch-2",
+            Role::SecondWriter(TargetName::Hbase) => "writer-hbase-2",
         }
     }
 
-    fn words(self) -> &'static [&'static str] {
+    fn words(self) -> Vec<&'static str> {
         match self {
-            Role::Reader | Role::SecondReader => &["reader"],
-            Role::Writer => &["writer", "redis"],
+            Role::Reader | Role::SecondReader => vec!["reader"],
+            Role::Writer(target) | Role::SecondWriter(target) => vec!["writer", target.word()],
         }
     }
 }
@@ -66,6 +78,7 @@ pub struct Pipeline {
     binary: PathBuf,
     config: PathBuf,
     second_config: PathBuf,
+    second_writer_config: PathBuf,
     folder: PathBuf,
     shared: Arc<Shared>,
     sampler: JoinHandle<()>,
@@ -83,8 +96,9 @@ struct Shared {
 }
 
 impl Pipeline {
-    /// Nothing runs yet. `binary` is what [`binary`] finds, `config` is the file that both processes get, `folder` takes their
-    /// logs. A second reader's file is the one beside it that [`second_config`] names.
+    /// Nothing runs yet. `binary` is what [`binary`] finds, `config` is the file that all processes get, `folder` takes their
+    /// logs. The files of a second reader and of second writers are those beside it that [`second_config`] and
+    /// [`second_writer_config`] name.
     pub fn new(binary: PathBuf, config: &Path, folder: &Path, recorder: &Recorder) -> Self {
         let shared = Arc::new(Shared {
             recorder: recorder.clone(),
@@ -99,6 +113,7 @@ impl Pipeline {
             binary,
             config: config.to_owned(),
             second_config: second_config(config),
+            second_writer_config: second_writer_config(config),
             folder: folder.to_owned(),
             shared,
             sampler,
@@ -170,7 +185,8 @@ impl Pipeline {
             .arg("--config")
             .arg(match role {
                 Role::SecondReader => &self.second_config,
-                Role::Reader | Role::Writer => &self.config,
+                Role::SecondWriter(_) => &self.second_writer_config,
+                Role::Reader | Role::Writer(_) => &self.config,
             })
             .stdin(Stdio::null())
             .stdout(log)
@@ -197,10 +213,9 @@ impl Pipeline {
 
     /// Ends all processes: they lose nothing by a kill, or the drill would say so.
     pub async fn stop(&self) -> Result<()> {
-        for role in [Role::Reader, Role::SecondReader, Role::Writer] {
-            if self.runs(role) {
-                self.end(role, ProcessChange::Stopped).await?;
-            }
+        let running: Vec<Role> = self.shared.children().keys().copied().collect();
+        for role in running {
+            self.end(role, ProcessChange::Stopped).await?;
         }
         Ok(())
     }
@@ -352,6 +367,12 @@ fn beside(name: &str, how: &str) -> Result<PathBuf> {
 #[must_use]
 pub fn second_config(config: &Path) -> PathBuf {
     config.with_file_name("mysync-2.toml")
+}
+
+/// The configuration of the second writers, beside the one of the first.
+#[must_use]
+pub fn second_writer_config(config: &Path) -> PathBuf {
+    config.with_file_name("mysync-writer-2.toml")
 }
 
 fn log_name(role: Role) -> String {

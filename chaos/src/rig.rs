@@ -4,11 +4,11 @@
 //! one comes through; only what is acknowledged after that must arrive. After the workload it settles: one more pulse must
 //! come through, and the numbers of the changes seen must have no hole.
 
-use crate::drill::{self, Drill, TargetName};
+use crate::drill::{self, Drill, FaultKind, TargetName};
 use crate::error::{Doing, Error, Result};
 use crate::fault::Surroundings;
 use crate::history::{Begun, Convergence, Ended, Record, Recorder, Settled};
-use crate::observe::{RowObserver, TopicObserver};
+use crate::observe::{RowObserver, TopicObserver, Watched};
 use crate::pipeline::{self, Pipeline, Role};
 use crate::proxy::Proxy;
 use crate::verdict::{EXAMPLES_MAX, Verdict};
@@ -24,10 +24,12 @@ pub const PREFIX: &str = "drill";
 pub const TABLE_TOPICS: &str = "drill.bank.";
 /// The table whose one row is updated to see whether the pipeline is awake.
 const PULSE_TABLE: &str = "bank.pulse";
-/// The table whose rows are watched in Redis.
+/// The table whose rows are watched in the stores.
 const WATCHED_TABLE: &str = "bank.account";
-/// Rows watched in Redis.
+/// Rows watched in each store.
 const WATCHED_ROWS_MAX: u64 = 60;
+/// A second writer on the same machine needs a name of its own in its target's group.
+const SECOND_WRITERS: &str = "\n[writer]\nmember = \"second\"\n";
 /// Longest time until the first change comes through.
 const AWAKE_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a pulse is waited for before the next one is written.
@@ -39,14 +41,14 @@ const SETTLE_DEADLINE: Duration = Duration::from_secs(60);
 pub struct Rig {
     /// The servers.
     pub lab: Lab,
-    /// Reader and writer.
+    /// Reader and writers.
     pub pipeline: Pipeline,
     /// What writes to MySQL.
     pub bank: Bank,
     /// What is seen in the topics.
     pub topics: TopicObserver,
-    /// What is seen in Redis.
-    pub rows: RowObserver,
+    /// What is seen in each store.
+    pub rows: Vec<RowObserver>,
     /// Where all is recorded.
     pub recorder: Recorder,
     seed: u64,
@@ -91,10 +93,18 @@ impl Rig {
         let bank = Bank::create(primary, &drill.workload, seed, &recorder).await?;
         let kafka = lab.kafka().doing(|| "the drill's lab has no brokers".into())?;
         let topics = TopicObserver::start(&kafka.bootstrap(), PREFIX, PULSE_TABLE, &recorder)?;
-        let url = lab.redis().doing(|| "the drill's lab has no Redis".into())?.url();
-        let rows = RowObserver::start(&url, WATCHED_TABLE, bank.watched(WATCHED_ROWS_MAX), &recorder)?;
+        let watch = |store: &TargetName| {
+            let watched = Watched {
+                store: *store,
+                address: address(&lab, *store)?,
+                table: WATCHED_TABLE.into(),
+                keys: bank.watched(WATCHED_ROWS_MAX),
+            };
+            RowObserver::start(watched, &recorder)
+        };
+        let rows = drill.lab.targets.iter().map(watch).collect::<Result<_>>()?;
         let pipeline = Pipeline::new(binary, &config, folder, &recorder);
-        for role in Role::ALL {
+        for role in Role::all(&drill.lab.targets) {
             pipeline.start(role)?;
         }
         let mut rig = Self {
@@ -127,6 +137,7 @@ impl Rig {
             clients: self.bank.clients(),
             proxies: &self.proxies,
             topics: &self.topics,
+            rows: &self.rows,
             recorder: &self.recorder,
             topics_prefix: TABLE_TOPICS,
             seed: self.seed,
@@ -178,7 +189,7 @@ impl Rig {
         self.bank.ask_journal(self.primary()?).await
     }
 
-    /// Compares every row of the primary with the target, and records what the checker says.
+    /// Compares every row of the primary with every store, and records what the checker says.
     pub async fn converge(&self) -> Result<()> {
         let tables: Vec<&str> = self.tables.iter().map(String::as_str).collect();
         let text = self
@@ -193,18 +204,26 @@ impl Rig {
             Err(error) => Err(error),
         };
         let at_us = self.recorder.now_us();
-        self.recorder.append(&Record::Convergence(match said {
-            Ok(report) => convergence(&report, at_us),
-            Err(error) => Convergence {
-                at_us,
-                verdict: Verdict::Unknown,
-                rows: 0,
-                missing: 0,
-                extra: 0,
-                different: 0,
-                examples: vec![error.to_string()],
-            },
-        }));
+        for observer in &self.rows {
+            let store = observer.store();
+            let said = match &said {
+                Ok(report) => report.store(store.word()).ok_or("it was not compared".to_owned()),
+                Err(error) => Err(error.to_string()),
+            };
+            self.recorder.append(&Record::Convergence(match said {
+                Ok(report) => convergence(report, store, at_us),
+                Err(why) => Convergence {
+                    at_us,
+                    store,
+                    verdict: Verdict::Unknown,
+                    rows: 0,
+                    missing: 0,
+                    extra: 0,
+                    different: 0,
+                    examples: vec![why],
+                },
+            }));
+        }
         Ok(())
     }
 
@@ -273,22 +292,25 @@ async fn proxies(drill: &Drill, lab: &Lab) -> Result<Vec<Proxy>> {
     Ok(proxies)
 }
 
-/// Writes the configuration of reader and writer, and beside it that of a second reader, if there is one.
+/// Writes the configuration of reader and writers, and beside it those of a second reader and of second writers.
 fn configure(drill: &Drill, mut text: LabConfig, proxies: &[Proxy], config: &Path) -> Result<()> {
     text = text.reader(&format!("delivery = {:?}", drill.delivery.word()));
     if !proxies.is_empty() {
         text = text.servers(proxies.iter().map(Proxy::address).collect());
     }
-    let write = |path: &Path, text: &LabConfig| {
-        std::fs::write(path, text.toml())
+    let write = |path: &Path, text: &str| {
+        std::fs::write(path, text)
             .doing(|| format!("the configuration file cannot be written: {}", path.display()))
     };
-    if drill.lab.readers == 1 {
-        return write(config, &text);
+    if drill.lab.readers > 1 {
+        text = text.reader("ha = true");
+        write(&pipeline::second_config(config), &text.clone().reader_number(1).toml())?;
     }
-    text = text.reader("ha = true");
-    write(config, &text)?;
-    write(&pipeline::second_config(config), &text.reader_number(1))
+    write(config, &text.toml())?;
+    if drill.faults.iter().any(|fault| fault.kind == FaultKind::PauseWriter) {
+        write(&pipeline::second_writer_config(config), &(text.toml() + SECOND_WRITERS))?;
+    }
+    Ok(())
 }
 
 async fn lab(drill: &Drill, folder: &Path) -> Result<Lab> {
@@ -304,17 +326,29 @@ async fn lab(drill: &Drill, folder: &Path) -> Result<Lab> {
     for target in &plan.targets {
         builder = match target {
             TargetName::Redis => builder.redis(),
+            TargetName::Elasticsearch => builder.elasticsearch(),
+            TargetName::Hbase => builder.hbase(),
         };
     }
     builder.start().await.doing(|| "the lab does not come up".into())
 }
 
-fn convergence(report: &consistency::Report, at_us: u64) -> Convergence {
+/// Where a store is watched.
+fn address(lab: &Lab, store: TargetName) -> Result<String> {
+    let address = match store {
+        TargetName::Redis => lab.redis().map(|server| server.url()),
+        TargetName::Elasticsearch => lab.elasticsearch().map(|server| server.url()),
+        TargetName::Hbase => lab.hbase().map(|server| server.address()),
+    };
+    address.doing(|| format!("the drill's lab has no {}", store.title()))
+}
+
+fn convergence(report: &consistency::StoreReport, store: TargetName, at_us: u64) -> Convergence {
     let sum = |count: fn(&consistency::TableReport) -> u64| report.tables.iter().map(count).sum();
     let mut examples: Vec<String> = report
         .reason
         .iter()
-        .map(|reason| format!("{} (hint: {})", reason.what, reason.hint))
+        .map(|reason| format!("{}: {} (hint: {})", store.title(), reason.what, reason.hint))
         .collect();
     examples.extend(report.findings.iter().take(EXAMPLES_MAX).map(|finding| {
         let columns: Vec<String> = finding
@@ -327,10 +361,12 @@ fn convergence(report: &consistency::Report, at_us: u64) -> Convergence {
                 )
             })
             .collect();
-        format!("{} {} {}", finding.kind.word(), finding.store_key, columns.join(", "))
+        let (what, key) = (finding.kind.word(), &finding.store_key);
+        format!("{}: {what} {key} {}", store.title(), columns.join(", "))
     }));
     Convergence {
         at_us,
+        store,
         verdict: match report.verdict {
             consistency::Verdict::Consistent => Verdict::Consistent,
             consistency::Verdict::Unknown => Verdict::Unknown,

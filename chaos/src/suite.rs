@@ -62,7 +62,7 @@ pub struct Ran {
     pub duplicates: Option<u64>,
     /// Records out of order, and gaps.
     pub out_of_order: Option<u64>,
-    /// From where recovery was possible until a later change was visible in Kafka, ms.
+    /// From where recovery was possible until a later change was visible in Kafka, or in the store that was hit, ms.
     pub recovery_ms: Option<u64>,
     /// Changes in flight when the faults struck.
     pub in_flight: Option<u64>,
@@ -187,14 +187,26 @@ impl Ran {
             lost_by_pipeline: figures.lost,
             duplicates: figures.duplicates,
             out_of_order: figures.out_of_order,
-            // A reader that must stop does not recover.
-            recovery_ms: figures
-                .recovery_kafka_ms
-                .filter(|_| judgement.drill.expects.stop.is_empty()),
+            recovery_ms: recovery_ms(&judgement),
             in_flight: figures.in_flight,
             trouble: trouble.collect(),
             ..none
         }
+    }
+}
+
+/// Of the hop that the faults hit: the one behind Kafka where they hit a store or its writer.
+fn recovery_ms(judgement: &Judgement) -> Option<u64> {
+    let (drill, figures) = (&judgement.drill, &judgement.figures);
+    let hit = drill.faults.iter().filter_map(|fault| fault.target);
+    let slowest_ms = hit
+        .map(|target| figures.recovery_stores_ms.get(&target).copied().flatten())
+        .max();
+    match slowest_ms {
+        // A reader that must stop does not recover.
+        None if drill.expects.stop.is_empty() => figures.recovery_kafka_ms,
+        None => None,
+        Some(slowest_ms) => slowest_ms,
     }
 }
 

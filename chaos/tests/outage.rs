@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use chaos::check::judge;
-use chaos::drill::{Drill, Phases};
+use chaos::drill::{Drill, Phases, TargetName};
 use chaos::history::History;
 use chaos::rig::{Rig, Setup};
 use chaos::verdict::Verdict;
@@ -60,6 +60,7 @@ fn drill() -> Drill {
     let mut drill = Drill::named("kill-partition-leader").unwrap();
     drill.name = "outage".into();
     drill.about = "all brokers, then Redis, killed and started again".into();
+    drill.lab.targets = vec![TargetName::Redis];
     drill.faults.clear();
     drill.phases = Phases {
         before_seconds: 0,

@@ -1,6 +1,7 @@
-//! No row of the target is ever set back: the versions of the changes that are seen in it only rise. A target that was
-//! itself broken may come back with an older state, so this is asked only where it was not.
+//! No row of a store is ever set back: the versions of the changes that are seen in it only rise. A store that was itself
+//! broken may come back with an older state, so this is asked only where it was not.
 
+use crate::drill::TargetName;
 use crate::facts::Facts;
 use crate::history::{Applied, Op};
 use crate::verdict::{Finding, Tally};
@@ -10,9 +11,9 @@ use std::collections::HashMap;
 #[must_use]
 pub fn check(facts: &Facts<'_>) -> Finding {
     let mut tally = Tally::new("backwards");
-    let mut last: HashMap<(&str, u64), i64> = HashMap::new();
+    let mut last: HashMap<(TargetName, &str, u64), i64> = HashMap::new();
     for applied in &facts.history.applied {
-        let row = (applied.table.as_str(), applied.key);
+        let row = (applied.store, applied.table.as_str(), applied.key);
         let before = last.get(&row).copied();
         let Some(version) = version_of(facts, applied, before) else {
             continue;
@@ -23,10 +24,8 @@ pub fn check(facts: &Facts<'_>) -> Finding {
         if let Some(before) = before {
             tally.wrong(|| {
                 let at_s = applied.at_us as f64 / 1e6;
-                format!(
-                    "{} id {}: version {version} at {at_s:.3} s after {before}",
-                    row.0, row.1
-                )
+                let (store, table, key) = (row.0.title(), row.1, row.2);
+                format!("{store}, {table} id {key}: version {version} at {at_s:.3} s after {before}")
             });
         }
     }

@@ -1,6 +1,6 @@
 //! A small good history that the checks' tests break in every way.
 
-use crate::drill::{Drill, FaultKind};
+use crate::drill::{Drill, FaultKind, TargetName};
 use crate::history::{
     Applied, Begun, Convergence, Ended, FaultEvent, FaultStep, History, Journal, Listed, Observed, Op, Outcome, Phase,
     PhaseBegun, ProcessSample, Record, Row, Settled, Transaction, Write,
@@ -129,6 +129,13 @@ pub(crate) fn journal(history: &History, absent: &[u64]) -> Journal {
     }
 }
 
+/// The drill that the binary carries, with one store.
+pub(crate) fn drill() -> Drill {
+    let mut drill = Drill::named("kill-partition-leader").unwrap();
+    drill.lab.targets = vec![TargetName::Redis];
+    drill
+}
+
 fn row(table: &str, write: Write) -> Row {
     Row {
         table: format!("bank.{table}"),
@@ -144,7 +151,7 @@ struct Maker {
 
 impl Maker {
     fn begin(&mut self) {
-        let drill = Drill::named("kill-partition-leader").unwrap();
+        let drill = drill();
         self.records.push(Record::Begun(Box::new(Begun {
             drill,
             seed: 7,
@@ -185,6 +192,7 @@ impl Maker {
                 let at_us = seen_us + 50_000;
                 self.records.push(Record::Applied(Applied {
                     at_us,
+                    store: TargetName::Redis,
                     table: row.table.clone(),
                     key,
                     written_by: number,
@@ -209,6 +217,7 @@ impl Maker {
                 fault: FaultKind::KillPartitionLeader,
                 step,
                 detail: "broker 2".into(),
+                target: None,
                 topic: Some(format!("{PREFIX}.bank.account")),
                 partition: Some(0),
                 broker: Some(broker),
@@ -223,7 +232,7 @@ impl Maker {
     }
 
     fn end(&mut self) {
-        for (name, resident_peak_kb) in [("reader", 40_000), ("writer", 45_000)] {
+        for (name, resident_peak_kb) in [("reader", 40_000), ("writer-redis", 45_000)] {
             self.records.push(Record::Process(ProcessSample {
                 at_us: 15_000_000,
                 name: name.into(),
@@ -240,6 +249,7 @@ impl Maker {
         }));
         self.records.push(Record::Convergence(Convergence {
             at_us: 17_000_000,
+            store: TargetName::Redis,
             verdict: Verdict::Consistent,
             rows: 5,
             missing: 0,

@@ -3,6 +3,8 @@
 //!
 //! When a process is known to be gone, it was so for some time. Where that is the server that acknowledges, all could have
 //! arrived meanwhile: so the moment is that of the last acknowledgement before, if it was shortly before.
+//!
+//! A store or a writer that is away meets what is acknowledged while it is: none of that can be there before it is back.
 
 use crate::facts::Facts;
 use crate::history::{FaultEvent, FaultStep};
@@ -54,6 +56,14 @@ pub fn met(facts: &Facts<'_>, struck: &FaultEvent) -> Met {
         changes: 0,
         in_partition: 0,
     };
+    if struck.target.is_some() {
+        let away_us = struck.at_us..back_us(facts, struck);
+        let waited = facts
+            .acknowledged()
+            .filter(|transaction| away_us.contains(&transaction.end_us));
+        met.changes = waited.map(|transaction| transaction.rows.len() as u64).sum();
+        return met;
+    }
     let before = || {
         facts
             .acknowledged()
@@ -79,10 +89,23 @@ pub fn met(facts: &Facts<'_>, struck: &FaultEvent) -> Met {
     met
 }
 
+/// When a store or a writer that was hit was about to come back.
+fn back_us(facts: &Facts<'_>, struck: &FaultEvent) -> u64 {
+    let is_back = |event: &&FaultEvent| {
+        (event.fault, event.target) == (struck.fault, struck.target)
+            && matches!(event.step, FaultStep::CureBegun | FaultStep::Recoverable)
+            && event.at_us >= struck.at_us
+    };
+    let back = facts.history.faults.iter().find(is_back);
+    back.map_or(struck.at_us, |event| event.at_us)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::check::example;
+    use crate::drill::{FaultKind, TargetName};
+    use crate::history::History;
 
     #[test]
     fn counts_what_was_acknowledged_and_not_yet_seen() {
@@ -97,6 +120,24 @@ mod tests {
             }
         );
         assert_eq!(check(&facts).verdict, Verdict::Consistent);
+    }
+
+    #[test]
+    fn what_came_while_a_store_was_away_had_to_wait_for_it() {
+        let mut history = example::history();
+        for event in &mut history.faults {
+            (event.fault, event.target) = (FaultKind::KillTarget, Some(TargetName::Redis));
+            (event.topic, event.partition) = (None, None);
+        }
+        let met_by = |history: &History| {
+            let facts = Facts::of(history);
+            let struck = strikes(&facts).next().unwrap();
+            met(&facts, struck).changes
+        };
+        // The transaction at 11 s, which changed three rows.
+        assert_eq!(met_by(&history), 3);
+        history.faults.retain(|event| event.step != FaultStep::CureBegun);
+        assert_eq!(met_by(&history), 0, "nobody knows how long it was away");
     }
 
     #[test]

@@ -2,18 +2,19 @@
 //! that moment, and that goes through the partition that was hit, was visible behind the hop. Where clients or the reader had to
 //! wait for something outside the pipeline first, as for a new primary that takes writes, it is counted from there.
 
+use crate::drill::TargetName;
 use crate::facts::{Facts, row_key};
 use crate::history::{FaultEvent, FaultStep, Observed};
 use crate::verdict::{Finding, Tally, Verdict};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 /// Recovery of each hop after one fault, microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovery {
     /// MySQL to a read-committed consumer of Kafka.
     pub kafka_us: Option<u64>,
-    /// MySQL to Redis.
-    pub redis_us: Option<u64>,
+    /// MySQL to each store of the plan.
+    pub stores_us: BTreeMap<TargetName, Option<u64>>,
 }
 
 /// Every hop recovers within the limit. One that was watched for longer and did not is `inconsistent`; one that nobody
@@ -34,7 +35,11 @@ pub fn check(facts: &Facts<'_>, seconds_max: u64) -> Finding {
         }
         let recovery = after(facts, struck);
         let watched_us = end_us.saturating_sub(struck.at_us);
-        for (hop, took_us) in [("Kafka", recovery.kafka_us), ("Redis", recovery.redis_us)] {
+        let stores = recovery
+            .stores_us
+            .iter()
+            .map(|(store, took_us)| (store.title(), *took_us));
+        for (hop, took_us) in std::iter::once(("Kafka", recovery.kafka_us)).chain(stores) {
             tally.checked += 1;
             let shown = took_us.map_or("not".into(), |took_us| format!("after {:.1} s", took_us as f64 / 1e6));
             if took_us.unwrap_or(watched_us) > limit_us {
@@ -58,19 +63,23 @@ pub fn check(facts: &Facts<'_>, seconds_max: u64) -> Finding {
 /// Where recovery begins for each fault: where it is possible, else at the strike.
 pub fn begins<'a>(facts: &Facts<'a>) -> impl Iterator<Item = &'a FaultEvent> {
     let faults = &facts.history.faults;
-    let of_kind = |kind, from_us, to_us| {
+    let victim = |event: &FaultEvent| (event.fault, event.target);
+    let of_victim = |struck: &FaultEvent, to_us| {
+        let (victim_struck, from_us) = (victim(struck), struck.at_us);
         faults.iter().find(move |event: &&FaultEvent| {
-            event.fault == kind && event.step == FaultStep::Recoverable && (from_us..to_us).contains(&event.at_us)
+            victim(event) == victim_struck
+                && event.step == FaultStep::Recoverable
+                && (from_us..to_us).contains(&event.at_us)
         })
     };
     let next_us = |struck: &FaultEvent| {
-        let mut later = super::in_flight::strikes(facts).filter(|other| other.fault == struck.fault);
+        let mut later = super::in_flight::strikes(facts).filter(|other| victim(other) == victim(struck));
         later
             .find(|other| other.at_us > struck.at_us)
             .map_or(u64::MAX, |other| other.at_us)
     };
     let begins: Vec<&FaultEvent> = super::in_flight::strikes(facts)
-        .map(|struck| of_kind(struck.fault, struck.at_us, next_us(struck)).unwrap_or(struck))
+        .map(|struck| of_victim(struck, next_us(struck)).unwrap_or(struck))
         .collect();
     begins.into_iter()
 }
@@ -104,18 +113,18 @@ pub fn after(facts: &Facts<'_>, struck: &FaultEvent) -> Recovery {
         .filter(hit)
         .filter_map(|record| Some((facts.table_of(record)?, row_key(&record.key)?)))
         .collect();
-    let in_redis = facts
-        .history
-        .applied
-        .iter()
-        .filter(|applied| {
-            keys.contains(&(applied.table.as_str(), applied.key)) && acknowledged_after(applied.written_by)
-        })
-        .map(|applied| applied.at_us)
-        .min();
+    let in_store = |store: &TargetName| {
+        let applied = facts.history.applied.iter().filter(|applied| {
+            applied.store == *store
+                && keys.contains(&(applied.table.as_str(), applied.key))
+                && acknowledged_after(applied.written_by)
+        });
+        applied.map(|applied| applied.at_us).min()
+    };
+    let targets = facts.history.drill().map_or(&[][..], |drill| &drill.lab.targets);
     Recovery {
         kafka_us: took(in_kafka),
-        redis_us: took(in_redis),
+        stores_us: targets.iter().map(|store| (*store, took(in_store(store)))).collect(),
     }
 }
 
@@ -123,6 +132,7 @@ pub fn after(facts: &Facts<'_>, struck: &FaultEvent) -> Recovery {
 mod tests {
     use super::*;
     use crate::check::example;
+    use crate::history::Applied;
 
     #[test]
     fn measures_both_hops_and_holds_them_to_the_limit() {
@@ -133,7 +143,7 @@ mod tests {
             after(&facts, struck),
             Recovery {
                 kafka_us: Some(1_250_000),
-                redis_us: Some(1_300_000)
+                stores_us: [(TargetName::Redis, Some(1_300_000))].into()
             }
         );
         assert_eq!(check(&facts, 2).verdict, Verdict::Consistent);
@@ -158,6 +168,22 @@ mod tests {
         history.observed.retain(|record| record.at_us < example::STRUCK_US);
         assert_eq!(check(&Facts::of(&history), 5).verdict, Verdict::Inconsistent);
         assert_eq!(check(&Facts::of(&history), 60).verdict, Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_store_that_shows_nothing_has_not_recovered() {
+        let mut history = example::history();
+        let drill = &mut history.begun.as_mut().unwrap().drill;
+        drill.lab.targets.push(TargetName::Elasticsearch);
+        let finding = check(&Facts::of(&history), 5);
+        assert_eq!(finding.verdict, Verdict::Inconsistent);
+        assert!(finding.summary.contains("Elasticsearch not"), "{}", finding.summary);
+        let applied: Vec<_> = history.applied.clone();
+        history.applied.extend(applied.into_iter().map(|applied| Applied {
+            store: TargetName::Elasticsearch,
+            ..applied
+        }));
+        assert_eq!(check(&Facts::of(&history), 5).verdict, Verdict::Consistent);
     }
 
     #[test]

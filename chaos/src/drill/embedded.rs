@@ -8,7 +8,7 @@ macro_rules! embedded {
 }
 
 /// Names and texts.
-pub(super) const EMBEDDED: [(&str, &str); 15] = embedded![
+pub(super) const EMBEDDED: [(&str, &str); 26] = embedded![
     "kill-partition-leader"
     "switch-gtid"
     "switch-anchor"
@@ -24,4 +24,15 @@ pub(super) const EMBEDDED: [(&str, &str); 15] = embedded![
     "isolated-primary"
     "purged-position"
     "binlog-reset"
+    "kill-redis"
+    "kill-elasticsearch"
+    "kill-hbase"
+    "pause-redis"
+    "pause-elasticsearch"
+    "pause-hbase"
+    "isolate-redis"
+    "isolate-elasticsearch"
+    "isolate-hbase"
+    "kill-writer"
+    "pause-writer"
 ];

@@ -1,5 +1,6 @@
 //! What is broken on purpose, and when, as it stands in a plan.
 
+use super::TargetName;
 use serde::{Deserialize, Serialize};
 
 /// One fault of the schedule.
@@ -8,6 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct FaultPlan {
     /// Which fault.
     pub kind: FaultKind,
+    /// The store that is broken, or whose writer is; for faults of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<TargetName>,
     /// When it strikes, seconds into the phase `during`.
     pub at_seconds: u64,
     /// When its cure begins, seconds into the phase `during`.
@@ -40,6 +44,16 @@ pub enum FaultKind {
     PurgePosition,
     /// While the reader is down, the primary throws its binlogs away and begins anew.
     ResetBinlog,
+    /// SIGKILL of a store; the cure starts it again with the data that it has on disk.
+    KillTarget,
+    /// A store is frozen: it keeps its connections, and answers nothing.
+    PauseTarget,
+    /// A store is cut off from the network: packets to it go nowhere.
+    IsolateTarget,
+    /// SIGKILL of a store's writer; the cure starts it again.
+    KillWriter,
+    /// SIGSTOP of a store's writer while another one takes over; the cure lets it go on beside that one.
+    PauseWriter,
 }
 
 impl FaultKind {
@@ -58,6 +72,11 @@ impl FaultKind {
             FaultKind::IsolatePrimary => "isolate-primary",
             FaultKind::PurgePosition => "purge-position",
             FaultKind::ResetBinlog => "reset-binlog",
+            FaultKind::KillTarget => "kill-target",
+            FaultKind::PauseTarget => "pause-target",
+            FaultKind::IsolateTarget => "isolate-target",
+            FaultKind::KillWriter => "kill-writer",
+            FaultKind::PauseWriter => "pause-writer",
         }
     }
 
@@ -74,6 +93,17 @@ impl FaultKind {
 
     pub(super) fn needs_proxies(self) -> bool {
         self == FaultKind::IsolatePrimary
+    }
+
+    pub(super) fn needs_target(self) -> bool {
+        matches!(
+            self,
+            FaultKind::KillTarget
+                | FaultKind::PauseTarget
+                | FaultKind::IsolateTarget
+                | FaultKind::KillWriter
+                | FaultKind::PauseWriter
+        )
     }
 
     pub(super) fn needs_second_reader(self) -> bool {

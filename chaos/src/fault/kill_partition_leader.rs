@@ -110,6 +110,7 @@ impl Victim {
             fault: FaultKind::KillPartitionLeader,
             step,
             detail: format!("broker {broker}, {}[{}]", self.topic, self.partition),
+            target: None,
             topic: Some(self.topic.clone()),
             partition: Some(self.partition),
             broker: Some(broker),

@@ -1,113 +1,51 @@
-//! Polls the field `written_by` of some rows in Redis and records every change that is seen.
-//!
-//! A poll sees the last of several changes between two looks, never one that was not applied, so a change is seen at most
-//! [`POLL_INTERVAL`] after it was applied. Redis that is away is asked again until it is back.
+//! `written_by` of rows in Redis, which are hashes `{db}:{table}:{pk}`.
 
+use super::rows::{Look, Watched};
 use crate::error::{Doing, Result};
-use crate::history::{Applied, Record, Recorder};
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
-use std::collections::HashMap;
 use std::time::Duration;
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
-use tokio::time::MissedTickBehavior;
 
 /// Between two looks.
-const POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// Longest wait for an answer.
-const ANSWER_DEADLINE: Duration = Duration::from_secs(1);
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Watches until it is dropped.
-pub struct RowObserver {
-    task: JoinHandle<()>,
-    /// Changes seen.
-    seen: watch::Receiver<u64>,
+/// One session, opened anew when it broke.
+pub(super) struct Looker {
+    client: redis::Client,
+    connection: Option<MultiplexedConnection>,
+    question: redis::Pipeline,
 }
 
-impl RowObserver {
-    /// Starts to watch `keys` of a table, whose rows are hashes `{db}:{table}:{pk}`.
-    pub fn start(url: &str, table: &str, keys: Vec<u64>, recorder: &Recorder) -> Result<Self> {
-        let client = redis::Client::open(url).doing(|| "the observer has no address of Redis".into())?;
-        let (saw, seen) = watch::channel(0);
-        let watcher = Watcher {
-            client,
-            table: table.to_owned(),
-            keys,
-            recorder: recorder.clone(),
-            last: HashMap::new(),
-            saw,
-        };
+impl Looker {
+    pub(super) fn new(watched: &Watched) -> Result<Self> {
+        let mut question = redis::pipe();
+        for key in &watched.keys {
+            question.hget(format!("{}:{key}", watched.table.replacen('.', ":", 1)), "written_by");
+        }
         Ok(Self {
-            task: tokio::spawn(watcher.watch()),
-            seen,
+            client: redis::Client::open(watched.address.as_str())
+                .doing(|| "the observer has no address of Redis".into())?,
+            connection: None,
+            question,
         })
     }
 
-    /// Waits until a change is seen that was not seen yet; false when the deadline passed.
-    pub async fn wait_for_change(&self, deadline: Duration) -> bool {
-        let mut seen = self.seen.clone();
-        seen.mark_unchanged();
-        matches!(tokio::time::timeout(deadline, seen.changed()).await, Ok(Ok(())))
+    async fn ask(&mut self) -> redis::RedisResult<Vec<Option<u64>>> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.client.get_multiplexed_async_connection().await?,
+        };
+        let values = self.question.query_async(&mut connection).await?;
+        self.connection = Some(connection);
+        Ok(values)
     }
 }
 
-impl Drop for RowObserver {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-struct Watcher {
-    client: redis::Client,
-    table: String,
-    keys: Vec<u64>,
-    recorder: Recorder,
-    last: HashMap<u64, u64>,
-    saw: watch::Sender<u64>,
-}
-
-impl Watcher {
-    async fn watch(mut self) {
-        let mut pipeline = redis::pipe();
-        for key in &self.keys {
-            pipeline.hget(format!("{}:{key}", self.table.replacen('.', ":", 1)), "written_by");
-        }
-        let mut connection: Option<MultiplexedConnection> = None;
-        let mut ticks = tokio::time::interval(POLL_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            let look = async {
-                let mut connected = match connection.take() {
-                    Some(connected) => connected,
-                    None => self.client.get_multiplexed_async_connection().await?,
-                };
-                let values: Vec<Option<u64>> = pipeline.query_async(&mut connected).await?;
-                connection = Some(connected);
-                Ok::<_, redis::RedisError>(values)
-            };
-            match tokio::time::timeout(ANSWER_DEADLINE, look).await {
-                Ok(Ok(values)) => self.take(&values),
-                Ok(Err(error)) => tracing::debug!(%error, "redis is away"),
-                Err(_) => tracing::debug!("redis does not answer"),
-            }
-        }
-    }
-
-    fn take(&mut self, values: &[Option<u64>]) {
-        let at_us = self.recorder.now_us();
-        for (key, value) in self.keys.iter().zip(values) {
-            let Some(written_by) = *value else { continue };
-            if self.last.insert(*key, written_by) != Some(written_by) {
-                let table = self.table.clone();
-                self.recorder.append(&Record::Applied(Applied {
-                    at_us,
-                    table,
-                    key: *key,
-                    written_by,
-                }));
-                self.saw.send_modify(|seen| *seen += 1);
-            }
-        }
+impl Look for Looker {
+    fn look(&mut self) -> BoxFuture<'_, std::result::Result<Vec<Option<u64>>, String>> {
+        self.ask()
+            .map(|values| values.map_err(|error| error.to_string()))
+            .boxed()
     }
 }

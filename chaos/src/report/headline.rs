@@ -1,6 +1,6 @@
 //! The verdict of a run on one screen: the word, the figures, what is wrong, and how to run it again.
 
-use crate::figures::{Figures, Hop, Latency};
+use crate::figures::{Compared, Figures, Hop, Latency};
 use crate::history::Phase;
 use crate::verdict::{Judgement, Verdict};
 use anstyle::{AnsiColor, Style};
@@ -10,7 +10,9 @@ use std::path::Path;
 /// Examples of each check that did not pass.
 const EXAMPLES_SHOWN: usize = 3;
 /// Width of the names of figures.
-const NAME_WIDTH: usize = 30;
+const NAME_WIDTH: usize = 31;
+/// Width of the names of hops.
+const HOP_WIDTH: usize = 22;
 
 /// The whole text.
 pub(super) fn text(judgement: &Judgement, run_folder: &Path, coloured: bool) -> String {
@@ -37,12 +39,12 @@ pub(super) fn text(judgement: &Judgement, run_folder: &Path, coloured: bool) -> 
     text
 }
 
-fn figures(figures: &Figures) -> Vec<(&'static str, String)> {
+fn figures(figures: &Figures) -> Vec<(String, String)> {
     let count = |value: Option<u64>| value.map_or("not seen".into(), thousands);
     let seconds = |value: Option<u64>| value.map_or("never".into(), |ms| format!("{:.1} s", ms as f64 / 1000.0));
-    let mut lines = vec![
+    let mut lines: Vec<(String, String)> = vec![
         (
-            "changes acknowledged",
+            "changes acknowledged".into(),
             format!(
                 "{} in {} transactions",
                 thousands(figures.changes_acknowledged),
@@ -50,7 +52,7 @@ fn figures(figures: &Figures) -> Vec<(&'static str, String)> {
             ),
         ),
         (
-            "changes checked in Kafka",
+            "changes checked in Kafka".into(),
             format!(
                 "{} in {} records",
                 thousands(figures.changes_checked),
@@ -67,35 +69,34 @@ fn figures(figures: &Figures) -> Vec<(&'static str, String)> {
         } else {
             "in flight"
         };
-        lines.push((title, count(figures.in_flight) + &of_partition));
+        lines.push((title.into(), count(figures.in_flight) + &of_partition));
         if figures.election_ms.is_some() {
-            lines.push(("other leader after", seconds(figures.election_ms)));
+            lines.push(("other leader after".into(), seconds(figures.election_ms)));
         }
-        lines.push(("recovery MySQL -> Kafka", seconds(figures.recovery_kafka_ms)));
-        lines.push(("recovery MySQL -> Redis", seconds(figures.recovery_redis_ms)));
+        lines.push(("recovery MySQL -> Kafka".into(), seconds(figures.recovery_kafka_ms)));
+        for (store, took_ms) in &figures.recovery_stores_ms {
+            lines.push((format!("recovery MySQL -> {}", store.title()), seconds(*took_ms)));
+        }
         if figures.election_ms.is_some() {
-            lines.push(("killed broker in sync after", seconds(figures.cure_ms)));
+            lines.push(("killed broker in sync after".into(), seconds(figures.cure_ms)));
         }
     }
     if figures.lost_by_mysql.is_some() {
-        lines.push(("lost by MySQL", count(figures.lost_by_mysql)));
+        lines.push(("lost by MySQL".into(), count(figures.lost_by_mysql)));
     }
-    lines.push(("lost", count(figures.lost)));
-    lines.push(("duplicates", count(figures.duplicates)));
-    lines.push(("out of order", count(figures.out_of_order)));
-    let compared = match (figures.rows_compared, figures.rows_wrong) {
-        (Some(rows), Some(wrong)) => format!("{}, {} wrong", thousands(rows), thousands(wrong)),
-        _ => "none".into(),
-    };
-    lines.push(("rows compared with Redis", compared));
+    lines.push(("lost".into(), count(figures.lost)));
+    lines.push(("duplicates".into(), count(figures.duplicates)));
+    lines.push(("out of order".into(), count(figures.out_of_order)));
+    if figures.compared.is_empty() {
+        lines.push(("rows compared".into(), "none".into()));
+    }
+    for Compared { store, rows, wrong } in &figures.compared {
+        let compared = format!("{}, {} wrong", thousands(*rows), thousands(*wrong));
+        lines.push((format!("rows compared with {}", store.title()), compared));
+    }
     for (name, mb) in &figures.resident_peak_mb {
         let cpu_s = figures.cpu_ms.get(name).copied().unwrap_or(0) as f64 / 1000.0;
-        let title = match name.as_str() {
-            "reader" => "reader",
-            "reader-2" => "second reader",
-            _ => "writer",
-        };
-        lines.push((title, format!("{mb} MB peak memory, {cpu_s:.1} s CPU")));
+        lines.push((name.clone(), format!("{mb} MB peak memory, {cpu_s:.1} s CPU")));
     }
     lines
 }
@@ -106,7 +107,7 @@ fn latencies(text: &mut String, latencies: &[Latency]) {
     }
     let _ = writeln!(
         text,
-        "\n  {:14} {:8} {:>9} {:>10} {:>10} {:>10}",
+        "\n  {:HOP_WIDTH$} {:8} {:>9} {:>10} {:>10} {:>10}",
         "latency", "phase", "changes", "p50 ms", "p99 ms", "max ms"
     );
     for latency in latencies {
@@ -121,7 +122,7 @@ fn latencies(text: &mut String, latencies: &[Latency]) {
         let (hop, phase, count) = (hop_word(*hop), phase_word(*phase), thousands(*count));
         let _ = writeln!(
             text,
-            "  {hop:14} {phase:8} {count:>9} {p50_ms:>10.1} {p99_ms:>10.1} {max_ms:>10.1}"
+            "  {hop:HOP_WIDTH$} {phase:8} {count:>9} {p50_ms:>10.1} {p99_ms:>10.1} {max_ms:>10.1}"
         );
     }
 }
@@ -175,6 +176,8 @@ fn hop_word(hop: Hop) -> &'static str {
     match hop {
         Hop::MysqlKafka => "MySQL -> Kafka",
         Hop::KafkaRedis => "Kafka -> Redis",
+        Hop::KafkaElasticsearch => "Kafka -> Elasticsearch",
+        Hop::KafkaHbase => "Kafka -> HBase",
     }
 }
 
@@ -207,7 +210,7 @@ mod tests {
         let mut history = example::history();
         history.observed.truncate(18);
         history.ended = None;
-        history.convergence = None;
+        history.convergence.clear();
         let judgement = judge(&history, Path::new("target/drill/example")).unwrap();
         insta::assert_snapshot!(text(&judgement, Path::new("target/drill/example"), false));
     }

@@ -169,7 +169,7 @@ impl Bank {
         Working { stop, clients }
     }
 
-    /// Keys of `bank.account` that are watched in Redis, at most `count`.
+    /// Keys of `bank.account` that are watched in the stores, at most `count`.
     #[must_use]
     pub fn watched(&self, count: u64) -> Vec<u64> {
         (1..=u64::from(self.plan.accounts).min(count)).collect()

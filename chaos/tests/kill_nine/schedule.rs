@@ -2,7 +2,7 @@
 //! then; what both ways of delivery have in common.
 
 use chaos::check::{in_flight, judge};
-use chaos::drill::{CheckName, Delivery, Drill, FaultKind, Phases};
+use chaos::drill::{CheckName, Delivery, Drill, FaultKind, Phases, TargetName};
 use chaos::facts::Facts;
 use chaos::history::{FaultEvent, FaultStep, History, Phase, PhaseBegun, ProcessChange, ProcessEvent, Record};
 use chaos::pipeline::Role;
@@ -14,6 +14,8 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The one that is killed, too.
+const WRITER: Role = Role::Writer(TargetName::Redis);
 /// The seed, if `MYSYNC_SEED` says no other.
 const SEED: u64 = 20_261_125;
 /// A reader lives so long before it is killed: hardly long enough to begin, or to be at work for a while. It takes about a
@@ -91,21 +93,21 @@ async fn kill_at_random(rig: &Rig, kills: usize, seed: u64) {
         rig.hold(life).await.unwrap();
         let victims = if kill % KILLS_A_WRITER == 0 {
             assert!(
-                rig.rows.wait_for_change(AT_WORK_DEADLINE).await,
+                rig.rows[0].wait_for_change(AT_WORK_DEADLINE).await,
                 "the writer applied nothing in {AT_WORK_DEADLINE:?}"
             );
-            &Role::ALL[..]
+            vec![Role::Reader, WRITER]
         } else {
-            &[Role::Reader][..]
+            vec![Role::Reader]
         };
-        for role in victims {
+        for role in &victims {
             rig.pipeline.kill9(*role).await.unwrap();
         }
         rig.hold(Duration::from_millis(random.random_range(DEATH_MS)))
             .await
             .unwrap();
         for role in victims {
-            rig.pipeline.start(*role).unwrap();
+            rig.pipeline.start(role).unwrap();
         }
     }
 }
@@ -144,6 +146,7 @@ fn drill(name: &str, delivery: Delivery) -> Drill {
     drill.name = name.into();
     drill.about = "SIGKILL of reader and writer at random moments and at stop points".into();
     drill.delivery = delivery;
+    drill.lab.targets = vec![TargetName::Redis];
     drill.checks.push(CheckName::Backwards);
     if delivery == Delivery::Transactional {
         drill.checks.push(CheckName::Partial);
@@ -166,9 +169,7 @@ fn say(name: &str, seed: u64, kills: usize, history: &History, findings: &[Findi
         "  {} changes in flight at kills, {} of {} kills of the writer while it was at work",
         changes_in_flight_at_kills(history),
         writers_killed_at_work(history),
-        kills_of(history)
-            .filter(|event| event.name == Role::Writer.name())
-            .count()
+        kills_of(history).filter(|event| event.name == WRITER.name()).count()
     );
     for finding in findings {
         println!(
@@ -189,6 +190,7 @@ fn changes_in_flight_at_kills(history: &History) -> u64 {
                 fault: FaultKind::KillPartitionLeader,
                 step: FaultStep::Struck,
                 detail: String::new(),
+                target: None,
                 topic: None,
                 partition: None,
                 broker: None,
@@ -204,7 +206,7 @@ fn writers_killed_at_work(history: &History) -> usize {
     for event in history
         .process_events
         .iter()
-        .filter(|event| event.name == Role::Writer.name())
+        .filter(|event| event.name == WRITER.name())
     {
         let life_us = started_us..event.at_us;
         match event.what {
