@@ -58,6 +58,7 @@ pub fn change(id: u64, version: i64, row: Option<&str>) -> RowChange {
         key: vec![("id".into(), id.to_string())],
         row: row.map(|row| RawValue::from_string(row.to_owned()).unwrap()),
         version,
+        columns_changed: None,
     }
 }
 

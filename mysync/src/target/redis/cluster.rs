@@ -42,7 +42,7 @@ use crate::error::{Error, Kind, Result};
 use crate::queue::Partition;
 use crate::target::{Cursor, Outcome, RowChange, Step};
 use nodes::{Call, Nodes, Script};
-use redis::{FromRedisValue, Value};
+use redis::FromRedisValue;
 use slots::{CURSOR_SLOTS, slot_of, tag};
 use std::collections::BTreeMap;
 use std::time::Duration;

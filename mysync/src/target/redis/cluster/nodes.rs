@@ -106,9 +106,10 @@ impl Nodes {
         command.arg("SLOTS");
         let what = || format!("cannot ask {address} which node owns which slot");
         let map = SlotMap::parse(&session.ask::<Value>(&command, what).await?, address)?;
-        match map.masters().next() {
-            Some(_) => Ok(map),
-            None => Err(
+        let is_empty = map.masters().next().is_none();
+        match is_empty {
+            false => Ok(map),
+            true => Err(
                 Error::transient(format!("no node of the Redis Cluster owns slots: {address}"))
                     .hint("create the cluster: redis-cli --cluster create ..."),
             ),
