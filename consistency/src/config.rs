@@ -11,7 +11,7 @@
 mod elasticsearch;
 mod hbase;
 mod reading;
-mod redis;
+pub mod redis;
 pub mod tls;
 
 use std::collections::BTreeMap;

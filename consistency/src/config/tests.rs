@@ -109,7 +109,11 @@ fn sections_that_are_left_out_have_defaults() {
     let config = Config::parse(text, "mysync.toml").expect("a good file");
     assert_eq!(config.source.server.port, 3306);
     assert_eq!(config.check.settle_max.as_secs(), 30);
-    assert_eq!(config.redis.expect("redis").address.port, 6379);
+    let server = Address {
+        host: "cache".into(),
+        port: 6379,
+    };
+    assert_eq!(config.redis.expect("redis").servers, redis::Servers::One(server));
 }
 
 #[test]

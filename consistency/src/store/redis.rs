@@ -9,9 +9,12 @@
 //! (a number in quotes, say) is shown as it stands, and so differs.
 //!
 //! Keys are found by SCAN over the longest prefix that all tables share, once for all tables: SCAN walks the whole
-//! keyspace however narrow the pattern is.
+//! keyspace however narrow the pattern is. In a cluster all masters are walked, one after the other, and each row is asked for
+//! at the node that owns its slot; a key that moves from node to node meanwhile can be found twice, or not at all.
 
 mod connection;
+mod session;
+mod slots;
 mod template;
 
 use std::collections::HashMap;
@@ -24,12 +27,15 @@ use redis::aio::MultiplexedConnection;
 
 pub use template::{KeyFrame, KeyTemplate};
 
-use self::connection::Connections;
+use self::connection::{Connections, ScanPlace};
 use crate::canonical::Text;
 use crate::config::{self, Config, Layout, wrong};
 use crate::error::Error;
 use crate::store::{Store, StoredKey, StoredRow, json};
 use crate::table::Table;
+
+/// What the writer's own keys begin with: its cursors, and in a cluster the rows' versions.
+const OWN: [&[u8]; 2] = [b"__mysync:cursor:", b"__mysync:version:"];
 
 /// Keys that one SCAN step looks at.
 const SCAN_KEYS: usize = 2000;
@@ -78,12 +84,7 @@ impl RedisStore {
             Layout::Hash => "HGETALL",
             Layout::Json => "GET",
         };
-        let mut pipeline = redis::Pipeline::with_capacity(keys.len());
-        pipeline.ignore_errors();
-        for key in keys {
-            pipeline.cmd(command).arg(key.as_slice());
-        }
-        let replies: Vec<Value> = self.connections.ask(pipeline).await?;
+        let replies = self.connections.ask(command, keys).await?;
         Ok(replies.into_iter().map(|reply| self.row(table, reply)).collect())
     }
 
@@ -101,6 +102,7 @@ impl RedisStore {
     fn keys_of<'a>(&self, index: &PrefixIndex<'a>, found: Vec<Vec<u8>>) -> Vec<StoredKey> {
         found
             .into_iter()
+            .filter(|store_key| !OWN.iter().any(|own| store_key.starts_with(own)))
             .filter_map(|store_key| {
                 let (table, key) = index.table_of(&self.frames, &store_key)?;
                 Some(StoredKey {
@@ -137,15 +139,14 @@ impl Store for RedisStore {
     fn scan<'a>(&'a self, tables: &'a [Table]) -> BoxStream<'a, Result<Vec<StoredKey>, Error>> {
         let index = PrefixIndex::new(tables, &self.frames);
         let pattern = index.pattern(&self.frames);
-        let first: Option<(String, PrefixIndex<'a>)> = Some(("0".to_owned(), index));
+        let first: Option<(ScanPlace, PrefixIndex<'a>)> = Some((ScanPlace::first(), index));
         futures::stream::try_unfold(first, move |state| {
             let pattern = pattern.clone();
             async move {
-                let Some((cursor, index)) = state else { return Ok(None) };
-                let (next, found) = self.connections.scan(&cursor, &pattern, SCAN_KEYS).await?;
+                let Some((place, index)) = state else { return Ok(None) };
+                let (next, found) = self.connections.scan(&place, &pattern, SCAN_KEYS).await?;
                 let keys = self.keys_of(&index, found);
-                let state = (next != "0").then_some((next, index));
-                Ok(Some((keys, state)))
+                Ok(Some((keys, next.map(|next| (next, index)))))
             }
         })
         .boxed()
