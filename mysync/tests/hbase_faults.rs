@@ -17,7 +17,7 @@ use hbase_thrift2::TTHBaseServiceSyncClient;
 use process::Process;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use store::{Rows, client, rows};
+use store::{Rows, client};
 use world::{Source, create_topic};
 
 const TABLES: [&str; 2] = ["shop.a", "shop.b"];
@@ -72,9 +72,9 @@ impl Changes {
             &format!("HBase holds exactly the rows expected: {when}"),
             world::DEADLINE,
             async || {
-                let mut client = client(lab);
+                let mut client = store::try_client(lab).map_err(|error| error.to_string())?;
                 for (table, expected) in TABLES.iter().zip(&self.expected) {
-                    let found = rows(&mut client, table);
+                    let found = store::try_rows(&mut client, table).map_err(|error| error.to_string())?;
                     if found != *expected {
                         let differ = |key: &&String| found.get(*key) != expected.get(*key);
                         let some: Vec<_> = found.keys().chain(expected.keys()).filter(differ).take(2).collect();

@@ -11,6 +11,7 @@ mod store;
 use fixtures::{HbaseThrift, Lab};
 use history::History;
 use mysync::config::{HbaseProtocol, HbaseTransport};
+use mysync::target::Target;
 use store::{Rows, apply, change, client, markers, partition, row, rows, stands, step, target};
 
 const TABLE: &str = "shop.a";
@@ -193,7 +194,7 @@ async fn every_form_of_thrift_is_spoken() {
         };
         config.answer_seconds_max = 2;
         let mut wrong = mysync::target::hbase::HbaseTarget::new(&config, store::PREFIX);
-        let error = mysync::target::Target::connect(&mut wrong).await.unwrap_err();
+        let error = wrong.connect().await.unwrap_err();
         assert!(error.hint.unwrap().contains("transport and protocol"));
         lab.down().await.unwrap();
     }
@@ -206,7 +207,7 @@ trait ApplyOne {
 
 impl ApplyOne for mysync::target::hbase::HbaseTarget {
     async fn apply_one(&mut self, step: mysync::target::Step) -> String {
-        use mysync::target::{Outcome, Target};
+        use mysync::target::Outcome;
         match self.apply(&[step]).await.unwrap().remove(0) {
             Outcome::Applied => "applied".into(),
             Outcome::Refused(error) => error.to_string(),

@@ -116,3 +116,56 @@ fn default_answer_seconds_max() -> u64 {
 fn default_frame_bytes_max() -> usize {
     2 * 1024 * 1024
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{HbaseProtocol, HbaseTransport};
+    use crate::config::{TEMPLATE, parse};
+
+    fn with(keys: &str) -> String {
+        let template = TEMPLATE.replace("password_env = \"MYSYNC_MYSQL_PASSWORD\"", "password = \"geheim\"");
+        format!("{template}\n[writer.hbase]\nthrift = \"127.0.0.1:9090\"\n{keys}")
+    }
+
+    #[test]
+    fn the_keys_of_the_template_are_the_defaults() {
+        let commented = TEMPLATE.split("# [writer.hbase]").nth(1).unwrap();
+        let keys = commented.lines().skip(1).take_while(|line| line.starts_with("# "));
+        let keys: Vec<&str> = keys
+            .map(|line| &line[2..])
+            .filter(|line| !line.starts_with("thrift"))
+            .collect();
+        let (set, unset) = (
+            parse(&with(&keys.join("\n")), "x").unwrap(),
+            parse(&with(""), "x").unwrap(),
+        );
+        let (mut set, unset) = (set.writer.hbase.unwrap(), unset.writer.hbase.unwrap());
+        assert_eq!(set.listen.take().as_deref(), Some("127.0.0.1:9467"));
+        assert_eq!(format!("{set:?}"), format!("{unset:?}"));
+        assert_eq!(
+            (unset.transport, unset.protocol),
+            (HbaseTransport::Buffered, HbaseProtocol::Binary)
+        );
+    }
+
+    #[test]
+    fn every_refusal_names_the_key() {
+        for (keys, key) in [
+            ("transport = \"http\"", "transport"),
+            ("protocol = \"json\"", "protocol"),
+            ("table = \"{db}\"", "table"),
+            ("table = \"-{db}.{table}\"", "table"),
+            ("table = \"ns:{db}.{table}\"", "table"),
+            ("table = \"{db}.{table}{pk}\"", "table"),
+            ("salt_buckets = 257", "salt_buckets"),
+            ("batch_changes_max = 0", "batch_changes_max"),
+            ("connections = 0", "connections"),
+            ("answer_seconds_max = 0", "answer_seconds_max"),
+            ("frame_bytes_max = 1024", "frame_bytes_max"),
+            ("listen = \"9467\"", "listen"),
+        ] {
+            let error = parse(&with(keys), "mysync.toml").unwrap_err().to_string();
+            assert!(error.contains(&format!("writer.hbase.{key}")), "{keys}: {error}");
+        }
+    }
+}

@@ -47,7 +47,7 @@ pub use name::{TableTemplate, row_key};
 
 use super::{Cursor, Outcome, Step, TableName, Target};
 use crate::config::HbaseWriter;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::queue::Partition;
 use connection::Pool;
 use cursors::Held;
@@ -317,7 +317,7 @@ impl Target for HbaseTarget {
         for (step, refused) in steps.iter().zip(&mut refused) {
             tables.push(match self.tables_of(step).await {
                 Ok(tables) => Some(tables),
-                Err(error) if error.is_transient() => return Err(error),
+                Err(error) if error.kind != Kind::Definite => return Err(error),
                 Err(error) => {
                     *refused = Some(error);
                     None

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use fixtures::Lab;
+use hbase_thrift2::thrift;
 use hbase_thrift2::thrift::protocol::{TBinaryInputProtocol, TBinaryOutputProtocol};
 use hbase_thrift2::{
     TColumnFamilyDescriptor, TGet, THBaseServiceSyncClient, TKeepDeletedCells, TScan, TTHBaseServiceSyncClient,
@@ -66,14 +67,18 @@ pub async fn target(config: &HbaseWriter) -> HbaseTarget {
 
 /// A client of the gateway's default form.
 pub fn client(lab: &Lab) -> Client {
-    let stream = TcpStream::connect(lab.hbase().unwrap().address()).unwrap();
-    stream.set_read_timeout(Some(ANSWER_DEADLINE)).unwrap();
-    stream.set_nodelay(true).unwrap();
-    let reader = BufReader::new(stream.try_clone().unwrap());
-    THBaseServiceSyncClient::new(
+    try_client(lab).unwrap()
+}
+
+pub fn try_client(lab: &Lab) -> std::io::Result<Client> {
+    let stream = TcpStream::connect(lab.hbase().unwrap().address())?;
+    stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
+    stream.set_nodelay(true)?;
+    let reader = BufReader::new(stream.try_clone()?);
+    Ok(THBaseServiceSyncClient::new(
         TBinaryInputProtocol::new(reader, true),
         TBinaryOutputProtocol::new(BufWriter::new(stream), true),
-    )
+    ))
 }
 
 pub fn scan() -> TScan {
@@ -100,13 +105,14 @@ pub fn scan() -> TScan {
 
 /// All rows of a table but the writer's own; none when there is no table.
 pub fn rows(client: &mut Client, table: &str) -> Rows {
-    let name = TTableName::new(None, table.as_bytes().to_vec());
-    if !client.table_exists(name).unwrap() {
-        return Rows::new();
+    try_rows(client, table).unwrap()
+}
+
+pub fn try_rows(client: &mut Client, table: &str) -> thrift::Result<Rows> {
+    if !client.table_exists(table_name(table))? {
+        return Ok(Rows::new());
     }
-    let found = client
-        .get_scanner_results(table.as_bytes().to_vec(), scan(), ROWS_MAX)
-        .unwrap();
+    let found = client.get_scanner_results(table.as_bytes().to_vec(), scan(), ROWS_MAX)?;
     let mut rows = Rows::new();
     for row in found {
         let key = text(row.row.unwrap());
@@ -119,7 +125,7 @@ pub fn rows(client: &mut Client, table: &str) -> Rows {
             cells.map(|cell| (text(cell.qualifier), text(cell.value))).collect(),
         );
     }
-    rows
+    Ok(rows)
 }
 
 /// How many delete markers of families, and how many other cells, a table holds, the writer's own row aside.

@@ -33,16 +33,15 @@ const TRANSIENT_CLASSES: [&str; 12] = [
 ];
 
 /// What stays as it is, however often it is tried.
-const FINAL_CLASSES: [&str; 6] = [
+const FINAL_CLASSES: [&str; 5] = [
     "NoSuchColumnFamilyException",
-    "AccessDeniedException",
     "FailedSanityCheckException",
     "IllegalArgumentException",
     "exceeds limit",
     "DoNotRetryIOException",
 ];
 
-/// Sorts an error by what to do about it; for a row, a definite one refuses it.
+/// Sorts an error by what to do about it; for a row, a definite one refuses it, and nothing but it.
 pub(super) fn sort(error: &thrift::Error, what: String) -> Error {
     match error {
         thrift::Error::Transport(error) if error.message.contains(FRAME_TOO_LARGE) => {
@@ -91,6 +90,11 @@ fn sort_io(error: &TIOError, what: String) -> Error {
              disabled or gone, a space quota)",
         );
     }
+    if message.contains("AccessDeniedException") {
+        return Error::configuration(what)
+            .detail(text)
+            .hint("let the gateway's user create tables, read and write them");
+    }
     if FINAL_CLASSES.iter().any(has) {
         return Error::definite(what).detail(text).hint(hint_of(message));
     }
@@ -106,9 +110,6 @@ fn hint_of(message: &str) -> &'static str {
     }
     if message.contains("exceeds limit") {
         return "raise hbase.server.keyvalue.maxsize of the region servers and hbase.client.keyvalue.maxsize of the gateway";
-    }
-    if message.contains("AccessDeniedException") {
-        return "let the gateway's user create tables, read and write them";
     }
     "HBase refuses the change for good: see the detail and the region server's log"
 }

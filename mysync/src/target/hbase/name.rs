@@ -201,7 +201,7 @@ mod tests {
         }
         // CRC-32 of "123456789" is cbf43926.
         assert_eq!(key(&["123456789"], 256), "26:123456789");
-        assert_eq!(key(&["123456789"], 10), "08:123456789");
+        assert_eq!(key(&["123456789"], 10), "02:123456789");
         assert_eq!(split_keys(3), [b"01:".to_vec(), b"02:".to_vec()]);
         assert_eq!(
             (split_keys(0).len(), split_keys(1).len(), split_keys(256).len()),

@@ -9,7 +9,7 @@ use super::connection::Lent;
 use super::name::KEY_BYTES_MAX;
 use super::shapes::{Shape, Shapes};
 use super::table::{FAMILY, Table, cell};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::target::canonical;
 use hbase_thrift2::{TColumn, TDelete, TDeleteType, TPut, TTHBaseServiceSyncClient};
 use serde_json::value::RawValue;
@@ -70,7 +70,7 @@ impl Chunk {
         let mut refused = Vec::new();
         match self.send(lent, &self.rows, Some(shapes)) {
             Ok(()) => {}
-            Err(error) if error.is_transient() => return Err(error),
+            Err(error) if error.kind != Kind::Definite => return Err(error),
             Err(error) => self.halve(lent, &self.rows, error, &mut refused)?,
         }
         Ok(refused)
@@ -90,7 +90,7 @@ impl Chunk {
             // What is known of shapes may be of markers that were never sent: each row gets one.
             match self.send(lent, half, None) {
                 Ok(()) => {}
-                Err(error) if error.is_transient() => return Err(error),
+                Err(error) if error.kind != Kind::Definite => return Err(error),
                 Err(error) => self.halve(lent, half, error, refused)?,
             }
         }
