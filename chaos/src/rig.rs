@@ -299,8 +299,7 @@ fn configure(drill: &Drill, mut text: LabConfig, proxies: &[Proxy], config: &Pat
         text = text.servers(proxies.iter().map(Proxy::address).collect());
     }
     let write = |path: &Path, text: &str| {
-        std::fs::write(path, text)
-            .doing(|| format!("the configuration file cannot be written: {}", path.display()))
+        std::fs::write(path, text).doing(|| format!("the configuration file cannot be written: {}", path.display()))
     };
     if drill.lab.readers > 1 {
         text = text.reader("ha = true");

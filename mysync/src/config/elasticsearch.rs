@@ -218,9 +218,16 @@ mod tests {
         let text = TEMPLATE.replace("password_env = \"MYSYNC_MYSQL_PASSWORD\"", "password = \"p\"");
         let (before, rest) = text.split_once("# [writer.elasticsearch]").unwrap();
         let (section, after) = rest.split_once("\n\n").unwrap();
-        let has_default = |line: &&str| !["# user", "# password", "# listen"].iter().any(|key| line.starts_with(key));
+        let has_default = |line: &&str| {
+            !["# user", "# password", "# listen"]
+                .iter()
+                .any(|key| line.starts_with(key))
+        };
         let lines: Vec<&str> = section.lines().filter(has_default).collect();
-        format!("{before}[writer.elasticsearch]{}\n\n{after}", lines.join("\n").replace("\n# ", "\n"))
+        format!(
+            "{before}[writer.elasticsearch]{}\n\n{after}",
+            lines.join("\n").replace("\n# ", "\n")
+        )
     }
 
     #[test]

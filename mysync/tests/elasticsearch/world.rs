@@ -195,6 +195,7 @@ pub fn change(table: &Arc<TableName>, key: &str, row: Option<&str>, version: i64
         key: vec![("id".into(), key.to_owned())],
         row: row.map(|row| RawValue::from_string(row.to_owned()).unwrap()),
         version,
+        columns_changed: None,
     }
 }
 

@@ -125,6 +125,7 @@ mod tests {
             key: key.iter().map(|text| ("k".to_owned(), (*text).to_owned())).collect(),
             row: None,
             version: 1,
+            columns_changed: None,
         };
         id(&change).into_owned()
     }
