@@ -128,6 +128,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Writer {
             target: WriterTarget::Elasticsearch(run),
         } => on_runtime(writer::elasticsearch(run)),
+        Command::Writer {
             target: WriterTarget::Hbase(run),
         } => on_runtime(writer::hbase(run)),
         Command::Status(arguments) => on_runtime(status::run(arguments)),
