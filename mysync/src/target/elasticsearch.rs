@@ -302,7 +302,7 @@ impl<C: Columns> Target for ElasticsearchTarget<C> {
         let Prepared { items, steps: prepared } = self.prepare(steps, now).await?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-        let to_sweep = self.to_sweep(now, now_ms);
+        let to_sweep = self.to_sweep(Instant::now(), now_ms);
         let rows = Rows {
             client: &self.client,
             steps,

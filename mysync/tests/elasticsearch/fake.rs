@@ -14,7 +14,6 @@ use tokio::net::TcpListener;
 /// A request as it came.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    pub method: String,
     pub path: String,
     pub authorization: Option<String>,
     pub body: String,
@@ -89,7 +88,7 @@ async fn serve(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let authorization = request.headers().get("authorization");
     let authorization = authorization.map(|value| value.to_str().unwrap().to_owned());
-    let (method, path) = (request.method().to_string(), request.uri().to_string());
+    let path = request.uri().to_string();
     let body = request
         .into_body()
         .collect()
@@ -97,7 +96,6 @@ async fn serve(
         .map(|body| body.to_bytes())
         .unwrap_or_default();
     let asked = Asked {
-        method,
         path,
         authorization,
         body: String::from_utf8_lossy(&body).into_owned(),

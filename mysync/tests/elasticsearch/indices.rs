@@ -2,6 +2,7 @@
 //! the rows live on.
 
 use super::world::{Log, World, catch_up, catch_up_smoothly};
+use mysync::target::Target;
 
 pub async fn a_lost_alias_is_given_again(world: &World) {
     let mut log = Log::new("alias.shop.alias", "shop.alias");
@@ -21,8 +22,13 @@ pub async fn an_index_that_is_gone_or_another_one_is_filled_anew(world: &World) 
     catch_up_smoothly(&mut target, &[&log]).await;
 
     // While the writer is connected: no index is ever made by a document.
+    let cursor = target.cursors(std::slice::from_ref(&log.partition)).await.unwrap()[&log.partition];
     world.must("DELETE", "/shop.gone~rows", "").await;
     log.put("1", "behind the deletion");
+    let step = log.step(cursor, 10).unwrap();
+    let error = target.apply(&[step]).await.unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert_eq!(world.ask("GET", "/shop.gone~rows", "").await.0, 404);
     let (sent, _) = catch_up(&mut target, &[&log], 10).await.unwrap();
     assert!(sent > 10, "{sent}");
     assert_eq!(world.rows("shop.gone").await, log.rows());

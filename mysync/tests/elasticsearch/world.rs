@@ -20,6 +20,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 pub const DEADLINE: Duration = Duration::from_secs(90);
+/// The lab's account `elastic`; a node without accounts does not look at it.
+const LOGIN: &str = "Authorization: Basic ZWxhc3RpYzpsYWItZWxhc3RpYw==";
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Column types by `<database>.<table>`; none while MySQL is away.
@@ -74,6 +76,14 @@ impl World {
         Self::of(lab, node)
     }
 
+    /// An Elasticsearch node with accounts.
+    pub async fn accounts() -> Self {
+        let builder = Lab::builder().name("elasticsearch-accounts").elasticsearch_accounts();
+        let lab = builder.start().await.unwrap();
+        let node = lab.elasticsearch().unwrap().clone();
+        Self::of(lab, node)
+    }
+
     fn of(lab: Lab, node: Elasticsearch) -> Self {
         let types = Types::default();
         types.0.lock().unwrap().get_or_insert_default();
@@ -111,6 +121,8 @@ impl World {
 
     /// What a query of the alias finds: ids and exact texts.
     pub async fn rows(&self, alias: &str) -> BTreeMap<String, String> {
+        self.must("GET", "/_cluster/health?wait_for_status=yellow&timeout=30s", "")
+            .await;
         self.must("POST", "/_refresh?expand_wildcards=open", "").await;
         self.search(alias, "{\"match_all\":{}}").await
     }
@@ -135,6 +147,9 @@ impl World {
         let (status, text) = request(&self.node.address(), "POST", &format!("/{alias}/_search"), &body)
             .await
             .unwrap();
+        if status == 404 {
+            return BTreeMap::new();
+        }
         assert_eq!(status, 200, "{query}: {text}");
         let found: Found = serde_json::from_str(&text).unwrap();
         let pair = |hit: Hit| (hit.id, hit.source.get().to_owned());
@@ -169,16 +184,35 @@ pub async fn request(address: &str, method: &str, path: &str, body: &str) -> std
         "application/json"
     };
     let head = format!(
-        "{method} {path} HTTP/1.0\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n",
+        "{method} {path} HTTP/1.0\r\nContent-Type: {kind}\r\n{LOGIN}\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(format!("{head}{body}").as_bytes()).await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let split = answer
+        .windows(4)
+        .position(|bytes| bytes == b"\r\n\r\n")
+        .unwrap_or(answer.len());
+    let head = String::from_utf8_lossy(&answer[..split]).into_owned();
+    let body = answer.get(split + 4..).unwrap_or_default();
+    let is_chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
+    let body = if is_chunked { joined(body) } else { body.to_vec() };
+    let body = String::from_utf8(body).unwrap();
     let status = head.split(' ').nth(1).and_then(|text| text.parse().ok());
-    Ok((status.unwrap_or_default(), body.to_owned()))
+    Ok((status.unwrap_or_default(), body))
+}
+
+/// A body that came in pieces, each behind its length.
+fn joined(mut rest: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::new();
+    while let Some(end) = rest.windows(2).position(|bytes| bytes == b"\r\n") {
+        let length = usize::from_str_radix(std::str::from_utf8(&rest[..end]).unwrap(), 16).unwrap();
+        let piece = &rest[end + 2..];
+        whole.extend_from_slice(&piece[..length]);
+        rest = piece.get(length + 2..).unwrap_or_default();
+    }
+    whole
 }
 
 pub fn table(name: &str) -> Arc<TableName> {

@@ -21,6 +21,9 @@ use tokio::time::Instant;
 /// For everything but bulk requests.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// For what changes the state of the cluster: the shards of a new index are waited for.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(40);
+
 /// How long a node that did not answer is asked after the others only.
 const DOWN_TIME: Duration = Duration::from_secs(10);
 
@@ -111,7 +114,7 @@ impl Client {
 
     pub(super) async fn put(&self, path: &str, body: &Value) -> Result<Answer> {
         Ok(self
-            .send(Method::Put, path, Some(json_bytes(body)), ANSWER_TIMEOUT)
+            .send(Method::Put, path, Some(json_bytes(body)), CHANGE_TIMEOUT)
             .await?)
     }
 
@@ -126,8 +129,8 @@ impl Client {
         self.send(Method::Post, path, Some(lines), timeout).await
     }
 
-    /// Sends a request to one node after the other until one answers. After a timeout no other is tried: it may be the
-    /// request that takes so long.
+    /// Sends a request to one node after the other until one answers, twice around: a connection that was kept open may have been
+    /// closed at the other end. After a timeout no other is tried: it may be the request that takes so long.
     async fn send(
         &self,
         method: Method,
@@ -142,7 +145,7 @@ impl Client {
             .collect();
         order.sort_by_key(|node| node.is_down());
         let mut silence = None;
-        for node in order {
+        for node in order.iter().chain(&order) {
             match node.send(method, path, body.clone(), timeout).await {
                 Ok(answer) => {
                     node.down_until.set(None);

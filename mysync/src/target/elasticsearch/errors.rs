@@ -113,8 +113,8 @@ impl Told {
                 .detail(detail)
                 .hint("another writer of the same group is at it"),
             Meaning::Login => Error::configuration(what).detail(detail).hint(
-                "check user and password, or api_key, of [writer.elasticsearch]; the account needs create_index, manage and \
-                 all on the tables' indices and on mysync~cursors, and monitor on the cluster",
+                "check user and password, or api_key, of [writer.elasticsearch]; the account needs monitor on the cluster, and \
+                 create_index, manage, write and read on the tables' aliases and indices and on mysync~cursors",
             ),
             Meaning::TooLarge | Meaning::Refused => Error::definite(what)
                 .detail(detail)

@@ -38,6 +38,9 @@ const DELAY_MAX: Duration = Duration::from_secs(2);
 /// No request is made smaller than this because the store is slow.
 const BYTES_MIN: usize = 64 * 1024;
 
+/// What is at least as long is cut in several requests, that are worked on at the same time.
+const BYTES_WORTH_A_BULK: usize = 256 * 1024;
+
 /// Documents whose versions are asked for at a time.
 const VERSIONS_MAX: usize = 1_000;
 
@@ -92,9 +95,16 @@ pub(super) type Refusal = (usize, Error);
 impl Rows<'_> {
     /// Sends everything; gives what was refused.
     pub(super) async fn send(&self, items: Vec<Item>) -> Result<Vec<Refusal>> {
+        // Requests of the same length, so that none is waited for by the others.
+        let bytes: usize = items.iter().map(|item| bulk::item_bytes(self.change(*item))).sum();
+        let bytes_max = self.pace.bytes.get();
+        let bulks = bytes
+            .div_ceil(bytes_max)
+            .max(self.bulks_parallel.min(bytes / BYTES_WORTH_A_BULK))
+            .max(1);
+        let bytes_max = bytes_max.min(bytes / bulks + bytes / bulks / 20 + 1);
         let mut rest = items.into_iter().peekable();
         let bulks = std::iter::from_fn(|| {
-            let bytes_max = self.pace.bytes.get();
             let (mut bulk, mut bytes) = (Vec::new(), 0);
             while let Some(item) = rest.peek() {
                 bytes += bulk::item_bytes(self.change(*item));

@@ -195,13 +195,15 @@ impl<C: Columns> Tables<C> {
             ));
         }
         let settings = &description["settings"];
+        let pipeline = settings["index.final_pipeline"].as_str();
         let is_exact = mappings["_source"].is_null()
+            && pipeline.is_none_or(|pipeline| pipeline == "_none")
             && settings["index.mapping.source.mode"]
                 .as_str()
                 .is_none_or(|mode| mode == "stored");
         if !is_exact {
             return Err(refuse(
-                format!("_source is not kept as it comes: {}", mappings["_source"]),
+                "_source is not kept as it comes: see its mapping's _source, index.mapping.source.mode and index.final_pipeline".into(),
                 "a template of indices changes _source: exclude *~rows from it, and delete the index",
             ));
         }
