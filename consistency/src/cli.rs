@@ -17,7 +17,7 @@ const EXIT_FAILED: u8 = 4;
 
 const EXAMPLES: &str = "\
 Examples:
-  mysync-check                                      every table of mysync.toml against every store in it
+  mysync-check                                      every table against every store of mysync.toml
   mysync-check --store redis                        against one of them
   mysync-check --table bank.accounts --json         one table, the report as a JSON object
   mysync-check --findings-file findings.jsonl       all findings to a file, one JSON object a line

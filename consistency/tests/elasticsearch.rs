@@ -28,13 +28,14 @@ async fn fill(sides: &TwoSides, documents: &Documents) {
             "18446744073709551615",
             r#"{"id":18446744073709551615,"owner":"ada","balance":"10.00","f":1e16}"#,
         ),
-        ("2", r#"{"id":2,"balance":"20.50","f":null,"owner":null}"#),
+        ("2", TWO),
         ("3", THREE),
         ("4", r#"{"__mysync_deleted":true,"__mysync_deleted_at":1764288000000}"#),
     ];
     documents.put(ACCOUNTS, &rows).await;
 }
 
+const TWO: &str = r#"{"id":2,"balance":"20.50","f":null,"owner":null}"#;
 const THREE: &str = r#"{"id":3,"owner":"","balance":"30.00","f":0.1}"#;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,66 +70,70 @@ async fn values(sides: &TwoSides, documents: &Documents) {
     let table = &single(&report).tables[0];
     assert_eq!((table.rows_mysql, table.rows_store), (3, 3));
 
-    for (source, column, mysql, store) in [
-        (THREE.replace("30.00", "31.00"), "balance", Some("30.00"), Some("31.00")),
-        // The same number in other digits, or as another type, is not what the row's form says.
-        (THREE.replace("0.1", "0.10"), "f", Some("0.1"), Some("0.10")),
+    // A row for each difference. The same number in other digits, or as another type, is not what the row's form says.
+    let differences = [
+        ("11", ["30.00", "31.00"], ("balance", Some("30.00"), Some("31.00"))),
+        ("12", ["0.1", "0.10"], ("f", Some("0.1"), Some("0.10"))),
         (
-            THREE.replace("\"30.00\"", "30.00"),
-            "balance",
-            Some("30.00"),
-            Some("(not a string) 30.00"),
+            "13",
+            ["\"30.00\"", "30.00"],
+            ("balance", Some("30.00"), Some("(not a string) 30.00")),
         ),
-        (THREE.replace("\"\"", "null"), "owner", Some(""), None),
-        (THREE.replace("}", ",\"ghost\":[1]}"), "ghost", None, Some("[1]")),
-    ] {
-        documents.put(ACCOUNTS, &[("3", &source)]).await;
-        let report = sides.check(in_elasticsearch()).await;
-        let found = only(&report);
-        assert_eq!((found.kind, found.store_key.as_str()), (FindingKind::Different, "3"));
-        assert_eq!(found.store, "elasticsearch");
+        ("14", ["\"\"", "null"], ("owner", Some(""), None)),
+        ("15", ["}", ",\"ghost\":[1]}"], ("ghost", None, Some("[1]"))),
+    ];
+    for (id, [from, to], _) in differences {
+        let statement = format!("INSERT INTO bank.accounts VALUES ({id}, '', 30, 0.1)");
+        sides.sql(&statement).await;
+        let source = THREE.replace(":3,", &format!(":{id},")).replace(from, to);
+        documents.put(ACCOUNTS, &[(id, &source)]).await;
+    }
+    let report = sides.check(in_elasticsearch()).await;
+    let found = &single(&report).findings;
+    assert_eq!(found.len(), differences.len(), "{report:#?}");
+    for (id, _, difference) in differences {
+        let found = found.iter().find(|found| found.store_key == id).expect(id);
+        assert_eq!(
+            (found.kind, found.store.as_str()),
+            (FindingKind::Different, "elasticsearch")
+        );
         let columns: Vec<_> = found
             .columns
             .iter()
             .map(|column| (column.name.as_str(), column.mysql.as_deref(), column.store.as_deref()))
             .collect();
-        assert_eq!(columns, [(column, mysql, store)], "{source}");
+        assert_eq!(columns, [difference], "{id}");
+        documents.delete(ACCOUNTS, id).await;
     }
-    documents.put(ACCOUNTS, &[("3", THREE)]).await;
+    sides.sql("DELETE FROM bank.accounts WHERE id BETWEEN 11 AND 15").await;
 }
 
 async fn keys(sides: &TwoSides, documents: &Documents) {
-    // A row that is gone, by deletion or by a mark, is missing; one that MySQL does not have is extra.
+    // Rows that are gone, by a mark or by deletion; one that MySQL does not have; and an id that no row can have: this
+    // index is nobody else's.
     documents.put(ACCOUNTS, &[("3", r#"{"__mysync_deleted":true}"#)]).await;
+    documents.delete(ACCOUNTS, "2").await;
+    let extra = THREE.replace(":3,", ":5,");
+    documents.put(ACCOUNTS, &[("5", &extra), ("05", &extra)]).await;
     let report = sides.check(in_elasticsearch()).await;
-    assert_eq!(
-        (only(&report).kind, only(&report).key[0].1.as_str()),
-        (FindingKind::Missing, "3")
-    );
-    documents.delete(ACCOUNTS, "3").await;
-    let report = sides.check(in_elasticsearch()).await;
-    assert_eq!(
-        (only(&report).kind, only(&report).key[0].1.as_str()),
-        (FindingKind::Missing, "3")
-    );
-    documents
-        .put(ACCOUNTS, &[("3", THREE), ("5", &THREE.replace(":3,", ":5,"))])
-        .await;
-    let report = sides.check(in_elasticsearch()).await;
-    assert_eq!(
-        (only(&report).kind, only(&report).key[0].1.as_str()),
-        (FindingKind::Extra, "5")
-    );
+    let found = &single(&report).findings;
+    assert_eq!(found.len(), 4, "{report:#?}");
+    for (store_key, kind, key) in [
+        ("3", FindingKind::Missing, Some("3")),
+        ("2", FindingKind::Missing, Some("2")),
+        ("5", FindingKind::Extra, Some("5")),
+        ("05", FindingKind::Extra, None),
+    ] {
+        let found = found
+            .iter()
+            .find(|found| found.store_key == store_key)
+            .expect(store_key);
+        let found_key = found.key.first().map(|(_, text)| text.as_str());
+        assert_eq!((found.kind, found_key), (kind, key));
+    }
+    documents.put(ACCOUNTS, &[("2", TWO), ("3", THREE)]).await;
     documents.delete(ACCOUNTS, "5").await;
-    // An id that no row can have: this index is nobody else's.
-    documents.put(ACCOUNTS, &[("03", THREE)]).await;
-    let report = sides.check(in_elasticsearch()).await;
-    let found = only(&report);
-    assert_eq!(
-        (found.kind, found.key.len(), found.store_key.as_str()),
-        (FindingKind::Extra, 0, "03")
-    );
-    documents.delete(ACCOUNTS, "03").await;
+    documents.delete(ACCOUNTS, "05").await;
 
     // Keys that are spelled otherwise, and one that is hashed.
     let long = "x".repeat(600);

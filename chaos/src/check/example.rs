@@ -10,6 +10,13 @@ use crate::verdict::Verdict;
 /// When the victim was gone.
 pub(crate) const STRUCK_US: u64 = 10_000_000;
 
+/// The stores, and how long after Kafka a change is seen in each.
+const STORES: [(TargetName, u64); 3] = [
+    (TargetName::Redis, 50_000),
+    (TargetName::Elasticsearch, 60_000),
+    (TargetName::Hbase, 70_000),
+];
+
 const PREFIX: &str = "mysync";
 const FIRST_VERSION: i64 = (1 << 48) | 1;
 
@@ -129,13 +136,6 @@ pub(crate) fn journal(history: &History, absent: &[u64]) -> Journal {
     }
 }
 
-/// The drill that the binary carries, with one store.
-pub(crate) fn drill() -> Drill {
-    let mut drill = Drill::named("kill-partition-leader").unwrap();
-    drill.lab.targets = vec![TargetName::Redis];
-    drill
-}
-
 fn row(table: &str, write: Write) -> Row {
     Row {
         table: format!("bank.{table}"),
@@ -151,7 +151,7 @@ struct Maker {
 
 impl Maker {
     fn begin(&mut self) {
-        let drill = drill();
+        let drill = Drill::named("kill-partition-leader").unwrap();
         self.records.push(Record::Begun(Box::new(Begun {
             drill,
             seed: 7,
@@ -189,14 +189,15 @@ impl Maker {
             }
             self.version += 1;
             if let Write::Update { key } = row.write {
-                let at_us = seen_us + 50_000;
-                self.records.push(Record::Applied(Applied {
-                    at_us,
-                    store: TargetName::Redis,
-                    table: row.table.clone(),
-                    key,
-                    written_by: number,
-                }));
+                for (store, after_us) in STORES {
+                    self.records.push(Record::Applied(Applied {
+                        at_us: seen_us + after_us,
+                        store,
+                        table: row.table.clone(),
+                        key,
+                        written_by: number,
+                    }));
+                }
             }
         }
         let begin_us = end_us - 1_000;
@@ -232,7 +233,12 @@ impl Maker {
     }
 
     fn end(&mut self) {
-        for (name, resident_peak_kb) in [("reader", 40_000), ("writer-redis", 45_000)] {
+        for (name, resident_peak_kb) in [
+            ("reader", 40_000),
+            ("writer-redis", 45_000),
+            ("writer-elasticsearch", 46_000),
+            ("writer-hbase", 47_000),
+        ] {
             self.records.push(Record::Process(ProcessSample {
                 at_us: 15_000_000,
                 name: name.into(),
@@ -247,16 +253,18 @@ impl Maker {
             caught_up: true,
             detail: "pulse 8".into(),
         }));
-        self.records.push(Record::Convergence(Convergence {
-            at_us: 17_000_000,
-            store: TargetName::Redis,
-            verdict: Verdict::Consistent,
-            rows: 5,
-            missing: 0,
-            extra: 0,
-            different: 0,
-            examples: vec![],
-        }));
+        for (store, _) in STORES {
+            self.records.push(Record::Convergence(Convergence {
+                at_us: 17_000_000,
+                store,
+                verdict: Verdict::Consistent,
+                rows: 5,
+                missing: 0,
+                extra: 0,
+                different: 0,
+                examples: vec![],
+            }));
+        }
         self.records.push(Record::Ended(Ended {
             at_us: 18_000_000,
             trouble: None,

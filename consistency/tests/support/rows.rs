@@ -82,10 +82,10 @@ impl Rows {
         self.session.create_table(descriptor, Vec::new()).expect("a table");
     }
 
-    /// Puts the cells of a row, each `<family>:<qualifier>` or a qualifier of family `r`.
+    /// Puts the cells of a row, each `x:<qualifier>` for family `x` or a qualifier of family `r`.
     pub fn put(&mut self, table: &str, row: &str, cells: &[(&str, &str)]) {
         let cells = cells.iter().map(|(name, value)| {
-            let (family, qualifier) = name.split_once(':').unwrap_or(("r", name));
+            let (family, qualifier) = name.strip_prefix("x:").map_or(("r", *name), |rest| ("x", rest));
             let [family, qualifier, value] = [family, qualifier, value].map(|text| text.as_bytes().to_vec());
             TColumnValue {
                 family,
