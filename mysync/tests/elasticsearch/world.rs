@@ -24,9 +24,12 @@ pub const DEADLINE: Duration = Duration::from_secs(90);
 const LOGIN: &str = "Authorization: Basic ZWxhc3RpYzpsYWItZWxhc3RpYw==";
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Column types by `<database>.<table>`; none while MySQL is away.
+/// Column types by `<database>.<table>`.
+type ByTable = BTreeMap<String, Vec<(String, ColumnKind)>>;
+
+/// None while MySQL is away.
 #[derive(Debug, Clone, Default)]
-pub struct Types(Arc<Mutex<Option<BTreeMap<String, Vec<(String, ColumnKind)>>>>>);
+pub struct Types(Arc<Mutex<Option<ByTable>>>);
 
 impl Types {
     pub fn set(&self, table: &str, columns: &[(&str, ColumnKind)]) {

@@ -144,7 +144,7 @@ impl Batch<'_> {
                 .detail(format!("{} bytes, at most {KEY_BYTES_MAX} are possible", row.key.len()))
                 .hint("skip the change, or leave the table out of source.tables"));
         }
-        if row.version >= LATEST {
+        if row.version == LATEST {
             let what = format!("a version cannot be a timestamp of HBase: {}", row.version);
             return Err(Error::definite(what).hint(WHO_ELSE));
         }

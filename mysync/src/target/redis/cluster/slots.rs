@@ -147,7 +147,7 @@ impl SlotMap {
 
     /// The nodes that own slots.
     pub(super) fn masters(&self) -> impl Iterator<Item = &str> {
-        let owns = |place: usize| self.owners.iter().any(|owner| *owner == Some(place as u16));
+        let owns = |place: usize| self.owners.contains(&Some(place as u16));
         let nodes = self.nodes.iter().enumerate();
         nodes
             .filter(move |(place, _)| owns(*place))
