@@ -177,7 +177,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn different_rows_and_tables_stay_different(left in proptest::collection::vec("[a:%~_]{0,3}", 2..3), right in proptest::collection::vec("[a:%~_]{0,3}", 2..3)) {
+        fn different_rows_and_tables_stay_different(
+            left in proptest::collection::vec("[a:%~_]{0,3}", 2..3),
+            right in proptest::collection::vec("[a:%~_]{0,3}", 2..3),
+        ) {
             fn texts(parts: &[String]) -> Vec<&str> {
                 parts.iter().map(String::as_str).collect()
             }
