@@ -156,6 +156,7 @@ async fn every_fault_of_the_node_is_waited_for() {
         node.reconnect().await.unwrap();
     })
     .await;
+    a_slow_way_to_the_node_is_slow_and_nothing_else(&world).await;
     world.lab.down().await.unwrap();
 }
 
@@ -230,9 +231,7 @@ async fn slow_proxy(to: SocketAddr) -> SocketAddr {
     address
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_slow_way_to_the_node_is_slow_and_nothing_else() {
-    let world = World::elasticsearch().await;
+async fn a_slow_way_to_the_node_is_slow_and_nothing_else(world: &World) {
     let proxy = slow_proxy(world.node.address().parse().unwrap()).await;
     let mut config = world.config("bulk_bytes_max = 200000\n");
     config.urls = vec![format!("http://{proxy}")];
@@ -244,5 +243,4 @@ async fn a_slow_way_to_the_node_is_slow_and_nothing_else() {
     let (sent, errors) = catch_up(&mut target, &[&log], 200).await.unwrap();
     assert_eq!((sent, errors.len()), (400, 0), "{errors:?}");
     assert_eq!(world.rows("shop.slow").await, log.rows());
-    world.lab.down().await.unwrap();
 }

@@ -143,6 +143,10 @@ async fn mysql_s_rows_arrive_exactly_whatever_happens_to_the_writer() {
         },
     };
     let world = &pipeline.world;
+    let checked = mysync(&["config", "check", "--config", &pipeline.file]);
+    let answers = format!("ok    Elasticsearch answers at {}", world.node.url());
+    assert!(checked.code == 0 && checked.stdout.contains(&answers), "{checked:?}");
+    assert_eq!(world.ask("GET", "/mysync~cursors", "").await.0, 404);
     for statement in EVERY {
         pipeline.sql(statement).await;
     }

@@ -10,6 +10,8 @@ use mysync::source::mysql::MySqlSource;
 use mysync::source::preflight::{self, Check};
 use mysync::source::topology;
 use mysync::target::Target;
+use mysync::target::columns::SourceColumns;
+use mysync::target::elasticsearch::ElasticsearchTarget;
 use mysync::target::hbase::HbaseTarget;
 use mysync::target::redis::RedisTarget;
 use std::path::PathBuf;
@@ -60,6 +62,11 @@ async fn check(config: &Config, name: &str) -> Result<ExitCode> {
         let (key, servers) = redis.servers();
         target.connect().await.map_err(at(key))?;
         say(format!("ok    Redis answers at {}", servers.join(", ")));
+    }
+    if let Some(section) = &config.writer.elasticsearch {
+        let target = ElasticsearchTarget::new(section, &config.kafka.prefix, SourceColumns::new(config))?;
+        target.greet().await.map_err(at("writer.elasticsearch.urls"))?;
+        say(format!("ok    Elasticsearch answers at {}", section.urls.join(", ")));
     }
     if let Some(hbase) = &config.writer.hbase {
         let mut target = HbaseTarget::new(hbase, &config.kafka.prefix);

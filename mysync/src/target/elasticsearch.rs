@@ -108,8 +108,8 @@ impl<C: Columns> ElasticsearchTarget<C> {
         })
     }
 
-    /// Asks who is there.
-    async fn greet(&self) -> Result<()> {
+    /// Asks who is there, and changes nothing.
+    pub async fn greet(&self) -> Result<()> {
         let answer = self.client.get("/").await?;
         if !answer.is_success() {
             let what = format!("cannot connect to Elasticsearch at {}", self.client.address());
