@@ -10,7 +10,7 @@ use std::path::Path;
 /// Examples of each check that did not pass.
 const EXAMPLES_SHOWN: usize = 3;
 /// Width of the names of figures.
-const NAME_WIDTH: usize = 31;
+const NAME_WIDTH: usize = 32;
 /// Width of the names of hops.
 const HOP_WIDTH: usize = 22;
 
