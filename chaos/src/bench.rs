@@ -1,4 +1,4 @@
-//! Benchmarks: programs that time the reader beside its floors and beside Debezium, on servers of their own.
+//! Benchmarks: programs that time reader and dump beside their floors and beside others, on servers of their own.
 //!
 //! What is compared is run in turns in one run, each in a process of its own, and told by the median: the machine's other
 //! work then hits all alike. CPU seconds and ratios are steadier than seconds. Clients reach the servers at their addresses
@@ -7,7 +7,9 @@
 mod backlog;
 mod child;
 pub mod cli;
+mod dump;
 mod floor;
+mod ground;
 mod latency;
 mod reader;
 mod report;

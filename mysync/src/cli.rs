@@ -1,6 +1,7 @@
 //! The command line: arguments as parsed, and one file a command.
 
 mod config;
+mod dump;
 mod reader;
 mod sibling;
 mod status;
@@ -37,6 +38,7 @@ const EXAMPLES: &str = "Examples:
   mysync reader                          follow MySQL's binlog, publish to Kafka
   mysync writer redis                    apply the changes to Redis
   mysync writer elasticsearch            apply them to Elasticsearch or OpenSearch
+  mysync dump --all                      load what is older than the binlog
   mysync status                          how reader and writer are, and how far behind
   mysync check                           compare MySQL with Redis, row by row
   mysync lab up                          servers in containers, to play with
@@ -65,6 +67,8 @@ enum Command {
         #[command(subcommand)]
         target: WriterTarget,
     },
+    /// Have the reader read tables anew, and delete in the stores what they do not have
+    Dump(dump::Arguments),
     /// Ask a running reader and writer how they are
     Status(status::Arguments),
     /// Show a commented configuration, or check one
@@ -131,6 +135,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Writer {
             target: WriterTarget::Hbase(run),
         } => on_runtime(writer::hbase(run)),
+        Command::Dump(arguments) => on_runtime(dump::run(arguments)),
         Command::Status(arguments) => on_runtime(status::run(arguments)),
         Command::Config { action } => on_runtime(config::run(action)),
         Command::Check(arguments) => sibling::run("mysync-check", &arguments),

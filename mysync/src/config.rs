@@ -170,6 +170,10 @@ pub struct Reader {
     pub on_cascade: OnCascade,
     /// What to do when MySQL lost transactions in a switch of server that had been published.
     pub on_lost: OnLost,
+    /// What to do when the position is not in the server's binlogs.
+    pub on_gap: OnGap,
+    /// Tables that are dumped at the same time, each over a connection of its own.
+    pub dump_tables_max: usize,
 }
 
 /// How changes are delivered.
@@ -205,7 +209,7 @@ pub enum OnDdl {
     Stop,
     /// Publish it, log it and go on; the stores keep what they have.
     Ignore,
-    /// Publish it, mark the table for a refresh and go on; the stores keep what they have until then.
+    /// Publish it and go on; the table is read anew, and rows that it does not have any more are deleted in the stores.
     Refresh,
 }
 
@@ -216,6 +220,8 @@ pub enum OnCascade {
     /// Do not start, or stop where one is added.
     #[default]
     Refuse,
+    /// Go on; the children's tables are read anew when a parent's row goes or gets another key.
+    Follow,
     /// Go on; the stores keep such rows as they were.
     Ignore,
 }
@@ -229,6 +235,17 @@ pub enum OnLost {
     Refresh,
     /// Stop, so that a person can decide.
     Stop,
+}
+
+/// What to do when the position is not in the server's binlogs: purged, reset, or on a server that was rebuilt.
+#[derive(Debug, Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum OnGap {
+    /// Stop, so that a person can decide.
+    #[default]
+    Stop,
+    /// Go on at the end of the server's binlog, and read all followed tables anew.
+    Refresh,
 }
 
 /// Section `[writer]`.
@@ -281,6 +298,8 @@ impl Default for Reader {
             on_ddl: OnDdl::Stop,
             on_cascade: OnCascade::Refuse,
             on_lost: OnLost::Refresh,
+            on_gap: OnGap::Stop,
+            dump_tables_max: 2,
         }
     }
 }

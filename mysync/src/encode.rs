@@ -124,10 +124,19 @@ impl Form {
                 .detail(format!("table {}.{}", map.database, map.table))
                 .hint("rename the column, or set messages.topics = \"table\""));
         }
+        Ok(self.key_end_of(&map.database, &map.table))
+    }
+
+    /// What all keys of a table end with, where tables share a topic; else empty.
+    #[must_use]
+    pub fn key_end_of(&self, database: &str, table: &str) -> Vec<u8> {
+        if self.has_own_topic(database) {
+            return Vec::new();
+        }
         // Dots within a name are told from those between names.
-        let [database, table] = [&map.database, &map.table].map(|name| name.replace('%', "%25").replace('.', "%2E"));
+        let [database, table] = [database, table].map(|name| name.replace('%', "%25").replace('.', "%2E"));
         let name = serde_json::to_string(&format!("{}.{database}.{table}", self.prefix)).unwrap_or_default();
-        Ok(format!(",\"{TABLE_IN_KEY}\":{name}}}").into())
+        format!(",\"{TABLE_IN_KEY}\":{name}}}").into()
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Error {
     pub detail: Option<String>,
     /// The remedy.
     pub hint: Option<String>,
+    /// What is needed of the stream is not there any more; reading all tables anew mends that.
+    pub is_gap: bool,
 }
 
 /// The result of everything in this crate.
@@ -72,6 +74,13 @@ impl Error {
         self
     }
 
+    /// What is needed of the stream is not there any more (`reader.on_gap`).
+    #[must_use]
+    pub fn gap(mut self) -> Self {
+        self.is_gap = true;
+        self
+    }
+
     /// Whether trying again makes sense.
     #[must_use]
     pub fn is_transient(&self) -> bool {
@@ -104,6 +113,7 @@ impl Error {
             what,
             detail: None,
             hint: None,
+            is_gap: false,
         }
     }
 }

@@ -14,6 +14,7 @@
 
 pub mod kafka;
 pub mod leadership;
+pub mod outdated;
 pub mod window;
 
 mod batch;
@@ -24,8 +25,10 @@ pub use scan::{Published, Scan, StoredRecord};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::Result;
+use crate::schema::TableName;
 use crate::version::Version;
 use leadership::Leadership;
+use outdated::Outdated;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -104,6 +107,14 @@ pub trait Queue {
 
     /// Finds all committed records of the topics of tables whose version is `from` or higher, each partition's in order.
     async fn published(&self, from: Version) -> Result<Published>;
+
+    /// The tables of which there are records.
+    async fn tables(&self) -> Result<Vec<TableName>>;
+
+    /// Finds the keys of a table whose last record is no tombstone and has a version below `before`, or none at all. The topic
+    /// must have been declared; where it is that of all tables, `key_end` is what the table's keys end with. Some keys may be
+    /// among them of which later records are not committed yet.
+    async fn outdated(&self, topic: Topic<'_>, key_end: &[u8], before: Version) -> Result<Outdated>;
 
     /// Joins a group of writers, `<prefix>.<target>`.
     async fn subscriber(&self, group: &str) -> Result<Self::Subscriber>;

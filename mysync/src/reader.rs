@@ -26,6 +26,7 @@
 //! that changes rows without row events, stops the reader.
 
 mod anchor;
+mod cascade;
 mod digest;
 mod errant;
 mod heartbeat;
@@ -44,8 +45,9 @@ mod watch;
 mod xa;
 
 pub use patience::until_answered;
+pub use refresh::signal;
 
-use crate::config::{Config, Delivery, OnCascade, OnDdl, OnLost, Start};
+use crate::config::{Config, Delivery, OnCascade, OnDdl, OnGap, OnLost, Start};
 use crate::encode::Form;
 use crate::error::Result;
 use crate::metrics::ReaderMetrics;
@@ -88,6 +90,10 @@ pub struct Options {
     pub allow_unsafe: bool,
     /// What to do about published transactions that MySQL lost.
     pub on_lost: OnLost,
+    /// What to do when the position is not in the server's binlogs.
+    pub on_gap: OnGap,
+    /// Tables that are dumped at the same time.
+    pub dump_tables_max: usize,
     /// Records can be in the topics behind the checkpoint.
     pub is_sequenced: bool,
     /// End when all that the source had at the start is published.
@@ -120,6 +126,8 @@ impl Options {
             on_cascade: config.reader.on_cascade,
             allow_unsafe: config.reader.allow_unsafe,
             on_lost: config.reader.on_lost,
+            on_gap: config.reader.on_gap,
+            dump_tables_max: config.reader.dump_tables_max,
             is_sequenced: config.reader.delivery == Delivery::Sequenced,
             until_caught_up,
             takes_pieces: config.reader.delivery == Delivery::Transactional,
@@ -203,13 +211,14 @@ pub async fn run<S: Source, Q: Queue>(
     let mut backoff = BACKOFF_FIRST;
     let mut told = String::new();
     let mut leadership = queue.leadership();
+    let mut gap = None;
     loop {
         let Some(mut tenure) = lead(source, &mut leadership, options, &mut stop).await? else {
             break;
         };
         let (changes_before, tried_at) = (summary.changes, Instant::now());
         let opened = tokio::select! {
-            opened = Session::open(source, queue, filter, keys, options, &mut summary, stop.clone()) => opened,
+            opened = Session::open(source, queue, filter, keys, options, &mut summary, stop.clone(), gap.take()) => opened,
             () = tenure.ended() => Err(Tenure::over()),
             () = stop.stopped() => break,
         };
@@ -233,6 +242,11 @@ pub async fn run<S: Source, Q: Queue>(
                 told = text;
                 summary.resumptions += 1;
                 options.metrics.resumed(&error);
+            }
+            Err(error) if error.is_gap && options.on_gap == OnGap::Refresh => {
+                summary.resumptions += 1;
+                options.metrics.resumed(&error);
+                gap = Some(error);
             }
             Err(error) => return Err(error),
         }

@@ -18,10 +18,12 @@ pub mod topology;
 
 use crate::checkpoint::Position;
 use crate::decode::TableRows;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::schema::{TableName, TableSchema};
 use gtid_set::GtidSet;
 use preflight::Check;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// What a server does in its own way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +75,19 @@ pub struct Cascade {
 impl Cascade {
     /// What to do about one.
     pub const FIX: &'static str = "make the foreign key RESTRICT and delete the children by statements, leave the child out of \
-         source.tables, or set reader.on_cascade = \"ignore\" if the stores may keep such rows";
+         source.tables, or set reader.on_cascade = \"follow\" to have the children's tables read anew, or \"ignore\" if the stores may \
+         keep such rows";
+}
+
+/// A table that takes rows of followed tables along when one of its rows goes or gets another key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parent {
+    /// The table, followed or not.
+    pub table: TableName,
+    /// The columns that foreign keys refer to, and each one's place in the table, from 0.
+    pub columns: Vec<(String, usize)>,
+    /// The followed tables whose rows change, those of its children's children among them.
+    pub children: Vec<TableName>,
 }
 
 impl std::fmt::Display for Cascade {
@@ -97,18 +111,49 @@ impl std::fmt::Display for Cascade {
 pub struct RowsRequest {
     /// The table.
     pub table: TableName,
-    /// Keys as they stand in records.
-    pub keys: Vec<Vec<u8>>,
+    /// Which rows.
+    pub wanted: Wanted,
     /// The columns of `source.keys`, where they are the table's key.
     pub key: Option<Vec<String>>,
-    /// Keys have Debezium's own forms of values.
-    pub strict: bool,
     /// No more rows are taken than the one that exceeds so many bytes.
     pub bytes_max: usize,
     /// The reader's name in its row of [`crate::tables::WATERMARK_TABLE`].
     pub reader: String,
+    /// What is written there before the rows are read; used once.
+    pub low: String,
     /// What is written there when the rows have been read; used once.
     pub mark: String,
+}
+
+/// Which rows of a table are to be read.
+#[derive(Debug, Clone)]
+pub enum Wanted {
+    /// Those of these keys.
+    Keys {
+        /// As they stand in records.
+        keys: Vec<Vec<u8>>,
+        /// They have Debezium's own forms of values.
+        strict: bool,
+    },
+    /// The next ones in the order of the table's key.
+    Range {
+        /// They come behind it; `None` is before the first row.
+        after: Option<Edge>,
+        /// An SQL condition that they meet.
+        condition: Option<String>,
+        /// How many at most.
+        rows_max: usize,
+    },
+}
+
+/// A row's place in the order of its table's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edge {
+    /// Names of the key's columns, in the key's order.
+    pub columns: Vec<String>,
+    /// A value each, in a form that only the source knows.
+    pub values: Vec<String>,
 }
 
 /// Rows that were read.
@@ -116,8 +161,89 @@ pub struct RowsRequest {
 pub struct RowsAnswer {
     /// The table as it is now, with those of the rows that it has; `None` if there is no such table.
     pub rows: Option<TableRows>,
-    /// No row is missing because of [`RowsRequest::bytes_max`].
+    /// No row is missing because of [`RowsRequest::bytes_max`], or is behind the range.
     pub is_complete: bool,
+    /// The place of a range's last row.
+    pub last: Option<Edge>,
+    /// How long the SELECT took.
+    pub took: Duration,
+    /// Why no range can be read.
+    pub refusal: Option<Refusal>,
+}
+
+/// Why a range of a table's rows cannot be read. No mark is written then.
+#[derive(Debug, Clone)]
+pub enum Refusal {
+    /// The key has other columns than [`Edge::columns`].
+    OtherKey,
+    /// The table cannot be read in ranges, or not with the condition.
+    Definite(Error),
+}
+
+/// How far a table's refresh is, for the people who asked for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The request's name.
+    pub request: String,
+    /// The table.
+    pub table: TableName,
+    /// What it is at.
+    pub state: State,
+    /// Rows that were read.
+    pub rows: u64,
+    /// Rows that were published though MySQL does not have them, and were deleted.
+    pub gone: u64,
+    /// Why it failed, or whose doing it is.
+    pub detail: String,
+}
+
+/// What a table's refresh is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Others come first.
+    Waiting,
+    /// The table's rows are read.
+    Rows,
+    /// What was published is looked through for rows that the table does not have.
+    Gone,
+    /// It is done, and committed.
+    Done,
+    /// It cannot be done.
+    Failed,
+    /// A person has called it off.
+    Cancelled,
+}
+
+impl State {
+    const ALL: [(State, &'static str); 6] = [
+        (State::Waiting, "waiting"),
+        (State::Rows, "rows"),
+        (State::Gone, "gone"),
+        (State::Done, "done"),
+        (State::Failed, "failed"),
+        (State::Cancelled, "cancelled"),
+    ];
+
+    /// Its name, in mysync's own tables and in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let found = Self::ALL.iter().find(|(state, _)| *state == self);
+        found.map_or("", |(_, name)| name)
+    }
+
+    /// The state of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let found = Self::ALL.iter().find(|(_, known)| *known == name);
+        found.map(|(state, _)| *state)
+    }
+
+    /// Whether nothing more comes.
+    #[must_use]
+    pub fn is_end(self) -> bool {
+        matches!(self, State::Done | State::Failed | State::Cancelled)
+    }
 }
 
 /// The servers, and the binlog of the one that is followed.
@@ -146,12 +272,23 @@ pub trait Source {
     /// stand before the place that [`Source::newest`] gives afterwards.
     async fn describe(&mut self, tables: &[TableName]) -> Result<Vec<Option<TableSchema>>>;
 
-    /// Reads rows beside the stream, between two watermarks: what was committed before the call and is not in the stream behind
-    /// it is in the answer, and everything behind the event of [`RowsRequest::mark`] is not.
+    /// Reads rows beside the stream, between two watermarks: everything before the event of [`RowsRequest::low`] is in the answer,
+    /// and nothing behind that of [`RowsRequest::mark`].
     fn read(&self, request: RowsRequest) -> impl Future<Output = Result<RowsAnswer>> + Send + 'static;
+
+    /// Writes down how far refreshes are, where those who asked for them look.
+    fn tell(&self, progress: Vec<Progress>) -> impl Future<Output = Result<()>> + Send + 'static {
+        drop(progress);
+        std::future::ready(Ok(()))
+    }
 
     /// The cascading foreign keys of followed tables.
     async fn cascades(&mut self) -> Result<Vec<Cascade>>;
+
+    /// The tables by which rows of followed tables change without row events.
+    async fn parents(&mut self) -> Result<Vec<Parent>> {
+        Ok(Vec::new())
+    }
 
     /// The oldest place that the server still has.
     async fn oldest(&mut self) -> Result<Position>;

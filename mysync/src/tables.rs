@@ -15,6 +15,12 @@ pub const HEARTBEAT_TABLE: &str = "t_binlog_record";
 /// The table in which the reader marks what it reads from tables themselves: read by the reader, published by nobody.
 pub const WATERMARK_TABLE: &str = "t_watermark";
 
+/// The table by whose rows people ask a reader for dumps: read by the reader, published by nobody.
+pub const SIGNAL_TABLE: &str = "t_signal";
+
+/// The table in which the reader tells how far dumps are: published by nobody.
+pub const DUMP_TABLE: &str = "t_dump";
+
 /// The patterns of a configuration.
 #[derive(Debug, Clone)]
 pub struct TableFilter {
@@ -70,6 +76,12 @@ impl TableFilter {
     }
 }
 
+/// Whether a pattern `<database>.<table>` means this table.
+#[must_use]
+pub fn matches(pattern: &str, database: &str, table: &str) -> bool {
+    Pattern::new(pattern).matches(&[database, table])
+}
+
 /// A pattern of names with dots between them, as `shop.*` or `shop.*.email`. Each part matches one name: `*` any run of
 /// characters, dots too, `?` one, everything else itself.
 #[derive(Debug, Clone)]
@@ -111,15 +123,15 @@ impl Pattern {
 impl Part {
     fn matches(&self, name: &str) -> bool {
         match self.ignores_case {
-            true => matches(&self.text, &name.to_lowercase()),
-            false => matches(&self.text, name),
+            true => matches_text(&self.text, &name.to_lowercase()),
+            false => matches_text(&self.text, name),
         }
     }
 }
 
 /// `*` matches any run of characters, `?` one character, everything else itself. Linear in practice: only the last `*` is
 /// retried.
-fn matches(pattern: &str, text: &str) -> bool {
+fn matches_text(pattern: &str, text: &str) -> bool {
     let [pattern, text] = [pattern, text].map(|text| text.chars().collect::<Vec<char>>());
     let (mut at, mut position) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
@@ -147,7 +159,7 @@ fn matches(pattern: &str, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Pattern, TableFilter, matches};
+    use super::{Pattern, TableFilter, matches_text};
 
     #[test]
     fn patterns_match_as_a_shell_would() {
@@ -163,7 +175,7 @@ mod tests {
             ("a*b*c", "a.xx.b.yy.b.c", true),
             ("a*b*c", "a.xx.b.yy.b", false),
         ] {
-            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+            assert_eq!(matches_text(pattern, text), expected, "{pattern} {text}");
         }
     }
 

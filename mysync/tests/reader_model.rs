@@ -11,7 +11,7 @@ mod switch;
 mod world;
 
 use events::{Log, Transaction};
-use mysync::config::{Config, OnCascade, OnDdl, OnLost, Start};
+use mysync::config::{Config, OnCascade, OnDdl, OnGap, OnLost, Start};
 use mysync::encode::Form;
 use mysync::error::{Error, Kind};
 use mysync::reader::{self, Options, Summary};
@@ -35,6 +35,8 @@ fn options(config: &Config, takes_pieces: bool) -> Options {
         on_cascade: OnCascade::Refuse,
         allow_unsafe: false,
         on_lost: OnLost::Refresh,
+        on_gap: OnGap::Stop,
+        dump_tables_max: 2,
         is_sequenced: false,
         until_caught_up: true,
         takes_pieces,

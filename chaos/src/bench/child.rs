@@ -3,7 +3,7 @@
 use crate::error::{Doing, Error, Result};
 use crate::pipeline::usage::Usage;
 use serde_json::Value;
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 use tokio::process::Command;
 
@@ -32,7 +32,34 @@ impl Used {
 }
 
 /// Runs a command to its end.
-pub(super) async fn run(name: &str, mut command: Command, deadline: Duration) -> Result<Used> {
+pub(super) async fn run(name: &str, command: Command, deadline: Duration) -> Result<Used> {
+    let (output, usage) = observe(name, command, deadline).await?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let last_line = said
+        .lines()
+        .rev()
+        .find(|line| line.starts_with('{'))
+        .unwrap_or_default();
+    Ok(Used {
+        said: serde_json::from_str(last_line).doing(|| format!("{name} did not end with a line of JSON"))?,
+        cpu_s: usage.cpu_ms as f64 / 1e3,
+        peak_mb: usage.resident_peak_kb / 1024,
+    })
+}
+
+/// Runs a command to its end that says nothing; gives the seconds that it took, too.
+pub(super) async fn run_silent(name: &str, command: Command, deadline: Duration) -> Result<(f64, Used)> {
+    let begun = Instant::now();
+    let (_, usage) = observe(name, command, deadline).await?;
+    let used = Used {
+        said: Value::Null,
+        cpu_s: usage.cpu_ms as f64 / 1e3,
+        peak_mb: usage.resident_peak_kb / 1024,
+    };
+    Ok((begun.elapsed().as_secs_f64(), used))
+}
+
+async fn observe(name: &str, mut command: Command, deadline: Duration) -> Result<(Output, Usage)> {
     let what = || format!("{name} cannot be run");
     command
         .stdin(Stdio::null())
@@ -60,21 +87,11 @@ pub(super) async fn run(name: &str, mut command: Command, deadline: Duration) ->
         }
     };
     let usage = last.ok_or_else(|| Error::definite(format!("{name} ended before it could be measured")))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let last_line = said
-        .lines()
-        .rev()
-        .find(|line| line.starts_with('{'))
-        .unwrap_or_default();
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
         let tail: Vec<_> = errors.lines().rev().take(12).collect();
         let tail: Vec<_> = tail.into_iter().rev().collect();
         return Err(Error::definite(format!("{name} ended with {}", output.status)).detail(tail.join("\n")));
     }
-    Ok(Used {
-        said: serde_json::from_str(last_line).doing(|| format!("{name} did not end with a line of JSON"))?,
-        cpu_s: usage.cpu_ms as f64 / 1e3,
-        peak_mb: usage.resident_peak_kb / 1024,
-    })
+    Ok((output, usage))
 }

@@ -1,5 +1,6 @@
 //! The command line of `mysync-bench`.
 
+use super::dump;
 use super::floor::{self, Floor};
 use super::latency;
 use super::reader::{self, Plan};
@@ -23,6 +24,7 @@ const EXAMPLES: &str = "\
 Examples:
   mysync-bench reader                          a backlog of 1.4 million changes, medians of three runs
   mysync-bench reader --rows 100000 --runs 1   a short look
+  mysync-bench dump                            a million rows by mysync dump, medians of three runs
   mysync-bench latency --json                  from commit to visible, as one JSON object
 
 Build it with --release. ./ci/bench does, and brings Debezium along.";
@@ -31,6 +33,8 @@ Build it with --release. ./ci/bench does, and brings Debezium along.";
 enum Command {
     /// A backlog into Kafka: rows/s, MB/s of binlog, CPU seconds, memory
     Reader(ReaderArguments),
+    /// A table's rows into Kafka: rows/s, CPU seconds, memory
+    Dump(DumpArguments),
     /// From MySQL's commit to visible for consumers that read committed, in ms
     Latency(LatencyArguments),
     /// Read a backlog without a sink; the reader's benchmark runs this in a process of its own
@@ -58,6 +62,28 @@ struct ReaderArguments {
     /// Folder with Debezium's classes and jars
     #[arg(long, value_name = "FOLDER")]
     debezium: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct DumpArguments {
+    /// Rows inserted; a tenth of them is deleted again
+    #[arg(long, default_value_t = 1_000_000)]
+    rows: u64,
+    /// Seed of the workload
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// Runs of each, by turns
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// Folder with Debezium's classes and jars
+    #[arg(long, value_name = "FOLDER")]
+    debezium: Option<PathBuf>,
+    /// mydumper, which writes files
+    #[arg(long, value_name = "PROGRAM")]
+    mydumper: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -109,6 +135,17 @@ async fn obey(command: Command) -> Result<()> {
                 arguments.json,
                 &["rows_per_s", "mb_per_s", "cpu_s", "peak_mb", "cpu_s_per_gb"],
             )
+        }
+        Command::Dump(arguments) => {
+            let report = dump::run(&dump::Plan {
+                rows: arguments.rows,
+                seed: arguments.seed,
+                runs: arguments.runs.max(1),
+                debezium: arguments.debezium,
+                mydumper: arguments.mydumper,
+            })
+            .await?;
+            show(&report, arguments.json, &["rows_per_s", "seconds", "cpu_s", "peak_mb"])
         }
         Command::Latency(arguments) => {
             let report = latency::run(arguments.rate, arguments.seconds).await?;

@@ -1,14 +1,13 @@
 //! The backlog through the reader into one broker and one partition, beside its floors and beside Debezium.
 
+use super::ground::MYSQL_PORT;
 use super::report::{Report, Row, median};
-use super::{backlog, child, floor::Floor, wide};
+use super::{backlog, child, floor::Floor, ground, wide};
 use crate::error::{Doing, Error, Result};
 use crate::pipeline;
 use crate::report as say;
+use fixtures::Lab;
 use fixtures::mysql::ROOT_PASSWORD;
-use fixtures::{Lab, Mysql};
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::process::Command;
@@ -18,10 +17,6 @@ const DEADLINE: Duration = Duration::from_secs(900);
 
 /// Rows of the wide table for each million of the narrow one: about as many bytes as a tenth of it.
 const WIDE_ROWS_PER_MILLION: u64 = 60_000;
-
-/// Ports inside the containers.
-const MYSQL_PORT: u16 = 3306;
-const BROKER_PORT: u16 = 9092;
 
 /// Transactions that make the schema, before the first change.
 const SCHEMA_TRANSACTIONS: u32 = 2;
@@ -127,16 +122,16 @@ impl Course {
             "filling a server with {} changes",
             backlog::changes(plan.rows)
         ));
-        let lab = lab().await?;
-        backlog::load(primary(&lab)?, plan.rows, plan.seed).await?;
+        let lab = ground::lab().await?;
+        backlog::load(ground::primary(&lab)?, plan.rows, plan.seed).await?;
         Self::begin(lab, "bench.narrow", backlog::changes(plan.rows), plan).await
     }
 
     async fn wide(plan: &Plan) -> Result<Self> {
         let rows = (plan.rows * WIDE_ROWS_PER_MILLION / 1_000_000).max(10);
         say::progress(&format!("filling a server with {rows} rows of 100 columns"));
-        let lab = lab().await?;
-        let server = primary(&lab)?;
+        let lab = ground::lab().await?;
+        let server = ground::primary(&lab)?;
         server
             .sql("CREATE DATABASE bench")
             .await
@@ -147,7 +142,7 @@ impl Course {
 
     async fn begin(lab: Lab, table: &'static str, changes: u64, plan: &Plan) -> Result<Self> {
         let folder = lab.folder().to_owned();
-        let binlog_bytes = primary(&lab)?
+        let binlog_bytes = ground::primary(&lab)?
             .position()
             .await
             .doing(|| "the binlog's end is not known".into())?;
@@ -191,7 +186,7 @@ impl Course {
     async fn measure(&self, contestant: Contestant, run: usize) -> Result<Measured> {
         let name = contestant.name();
         let topic_prefix = format!("run-{run}");
-        let config = self.write_config(&topic_prefix)?;
+        let config = ground::write_config(&self.lab, &topic_prefix, self.table, &[])?;
         let command = match contestant {
             Contestant::Floor(floor) => {
                 let mut command = Command::new(std::env::current_exe().doing(|| "the own binary is not known".into())?);
@@ -220,38 +215,11 @@ impl Course {
         })
     }
 
-    /// The lab's own configuration with the addresses inside its network, and one partition.
-    fn write_config(&self, prefix: &str) -> Result<PathBuf> {
-        let text = self.lab.config_toml(prefix, &[self.table]);
-        let (mysql, broker) = (self.mysql()?, self.broker()?);
-        let lines: Vec<String> = text
-            .lines()
-            .map(|line| match line.split_once(" = ").map(|(key, _)| key) {
-                Some("servers") => format!("servers = [\"{mysql}\"]"),
-                Some("brokers") => format!("brokers = [\"{broker}\"]\npartitions = 1"),
-                _ => line.to_owned(),
-            })
-            .collect();
-        let path = self.folder.join(format!("{prefix}.toml"));
-        std::fs::write(&path, lines.join("\n")).doing(|| format!("cannot write {}", path.display()))?;
-        Ok(path)
-    }
-
-    fn mysql(&self) -> Result<String> {
-        Ok(format!("{}:{MYSQL_PORT}", primary(&self.lab)?.host()))
-    }
-
-    fn broker(&self) -> Result<String> {
-        let kafka = self.lab.kafka().doing(|| "the lab has no Kafka".into())?;
-        let broker = kafka.broker(1).doing(|| "the lab has no broker 1".into())?;
-        Ok(format!("{}:{BROKER_PORT}", broker.host()))
-    }
-
     async fn debezium(&self, run: usize) -> Result<Command> {
         let folder = self.debezium.as_deref().unwrap_or(Path::new(""));
         let topic = format!("debezium-run-{run}");
-        self.create_topic(&topic).await?;
-        let server = primary(&self.lab)?;
+        ground::create_topic(&self.lab, &topic).await?;
+        let server = ground::primary(&self.lab)?;
         let uuid = server
             .value("SELECT @@server_uuid")
             .await
@@ -268,24 +236,15 @@ impl Course {
                 "root".into(),
                 ROOT_PASSWORD.into(),
             ])
-            .args([self.broker()?, topic, self.table.into(), self.changes.to_string()])
+            .args([
+                ground::broker(&self.lab)?,
+                topic,
+                self.table.into(),
+                self.changes.to_string(),
+            ])
             .args(["binlog.000001".into(), format!("{uuid}:1-{SCHEMA_TRANSACTIONS}")])
             .arg(work);
         Ok(command)
-    }
-
-    /// As the reader makes its own, so that the broker works as much for either.
-    async fn create_topic(&self, name: &str) -> Result<()> {
-        let admin: AdminClient<_> = ClientConfig::new()
-            .set("bootstrap.servers", self.broker()?)
-            .create()
-            .doing(|| "no Kafka client".into())?;
-        let topic = NewTopic::new(name, 1, TopicReplication::Fixed(1))
-            .set("cleanup.policy", "compact")
-            .set("retention.ms", "-1");
-        let created = admin.create_topics([&topic], &AdminOptions::new()).await;
-        created.doing(|| format!("topic {name} cannot be created"))?;
-        Ok(())
     }
 }
 
@@ -294,22 +253,4 @@ struct Measured {
     seconds: f64,
     cpu_s: f64,
     peak_mb: f64,
-}
-
-/// The binlog in one file: what a server keeps in many costs the same.
-async fn lab() -> Result<Lab> {
-    let builder = Lab::builder().name("bench").mysql("8.0").brokers(1);
-    let fast = [
-        "sync-binlog=0",
-        "innodb-flush-log-at-trx-commit=0",
-        "max-binlog-size=1G",
-    ];
-    let builder = fast
-        .into_iter()
-        .fold(builder, |builder, option| builder.mysql_option(option));
-    builder.start().await.doing(|| "the servers cannot be started".into())
-}
-
-fn primary(lab: &Lab) -> Result<&Mysql> {
-    lab.primary().doing(|| "the lab has no MySQL".into())
 }

@@ -119,6 +119,12 @@ fn check(config: &Config) -> Result<(), Refusal> {
         &reader.commit_changes_max,
         "1 to 1000000",
     )?;
+    require(
+        (1..=16).contains(&reader.dump_tables_max),
+        "reader.dump_tables_max",
+        &reader.dump_tables_max,
+        "1 to 16",
+    )?;
     if let Some(redis) = &config.writer.redis {
         redis.check()?;
     }
@@ -398,6 +404,7 @@ mod tests {
             refused("columns_exclude = []", "columns_exclude = [\"shop.note\"]"),
             refused("format = \"debezium\"", "format = \"avro\""),
             refused("heartbeat_interval_ms = 0", "heartbeat_interval_ms = 5"),
+            refused("dump_tables_max = 2", "dump_tables_max = 0"),
             refused("hash = []", "hash = [\"shop.customer.email\"]"),
             refused("[check]", "[chekc]"),
             refused("[check]", "[check"),

@@ -60,9 +60,13 @@ commit_changes_max = 10000         # changes in a Kafka transaction, up to the e
 allow_unsafe = false               # true: start in spite of settings that can lose changes
 start = "oldest"                   # without a checkpoint begin with the oldest binlog, or with what comes from now on: newest
 on_ddl = "stop"                    # at TRUNCATE, DROP, RENAME, ALTER that change rows without row events: stop, ignore, or
-                                   # refresh: mark the table for it and go on
-on_cascade = "refuse"              # foreign keys that change rows of followed tables unlogged: refuse, or ignore
+                                   # refresh: read the table anew, delete what is gone from it, and go on
+on_cascade = "refuse"              # foreign keys that change rows of followed tables unlogged: refuse, follow (read the children's
+                                   # tables anew when a parent's row goes or gets another key), or ignore
 on_lost = "refresh"                # published transactions that MySQL lost in a switch: refresh their rows, or stop
+on_gap = "stop"                    # where the position is not in the server's binlogs (purged, reset, rebuilt): stop, or refresh:
+                                   # go on at the binlog's end and read all followed tables anew
+dump_tables_max = 2                # tables that are dumped at the same time, each over a connection of its own
 
 [writer.redis]
 address = "127.0.0.1:6379"         # host:port of a server alone; or, in its place, one of:

@@ -318,25 +318,41 @@ impl<'a> Row<'a> {
 
     /// The value of one column, `None` where it is absent. It walks over the columns before it.
     pub fn value(&self, column: usize) -> Result<Option<Value<'a>>, Error> {
+        let Some((null, mut cursor)) = self.find(column)? else {
+            return Ok(None);
+        };
+        self.decode(column, null, &mut cursor).map(Some)
+    }
+
+    /// The bytes of one column's value as they stand in the image, without the length before them; `None` where it is absent or
+    /// NULL.
+    pub(crate) fn bytes(&self, column: usize) -> Result<Option<&'a [u8]>, Error> {
+        let map = self.shape.map;
+        match self.find(column)? {
+            Some((false, mut cursor)) => extent(&map.columns[column], &mut cursor)
+                .map(Some)
+                .map_err(|error| map.locate(error, column)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether a column is NULL, and where its value begins; `None` where it is absent.
+    fn find(&self, column: usize) -> Result<Option<(bool, Cursor<'a>)>, Error> {
         if !self.is_present(column) {
             return Ok(None);
         }
         let map = self.shape.map;
         let (mut cursor, mut position) = (self.values, 0);
-        for (index, described) in map.columns.iter().enumerate().take(column + 1) {
+        for (index, described) in map.columns.iter().enumerate().take(column) {
             if !bit(self.shape.present, index) {
                 continue;
             }
-            let null = bit(self.nulls, position);
-            position += 1;
-            if index == column {
-                return self.decode(column, null, &mut cursor).map(Some);
-            }
-            if !null {
+            if !bit(self.nulls, position) {
                 extent(described, &mut cursor).map_err(|error| map.locate(error, index))?;
             }
+            position += 1;
         }
-        Ok(None)
+        Ok(Some((bit(self.nulls, position), cursor)))
     }
 
     #[inline]

@@ -142,7 +142,7 @@ fn name<'a>(cursor: &mut Cursor<'a>) -> Result<&'a str, Error> {
 
 impl TableMap {
     /// A table that no event describes: of each column the type, and whether NULL is possible. [`TableMap::supply`] adds the rest.
-    pub(crate) fn of_columns(database: &str, table: &str, columns: Vec<(ColumnType, bool)>) -> TableMap {
+    pub fn of_columns(database: &str, table: &str, columns: Vec<(ColumnType, bool)>) -> TableMap {
         let column = |(column_type, nullable)| {
             let mut column = Column::new(column_type);
             column.nullable = nullable;

@@ -15,10 +15,12 @@ mod checkpoints;
 mod connection;
 mod election;
 mod lead;
+mod outdated;
 mod published;
 mod publisher;
 mod scan;
 mod subscriber;
+mod tables;
 mod topics;
 
 pub use election::KafkaMember;
@@ -26,11 +28,13 @@ pub use publisher::KafkaPublisher;
 pub use subscriber::KafkaSubscriber;
 
 use super::leadership::Leadership;
+use super::outdated::Outdated;
 use super::{Published, Queue, Scan, Topic};
 use crate::checkpoint::Checkpoint;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::metrics::Condition;
+use crate::schema::TableName;
 use crate::source::preflight::Check;
 use crate::stop_point::{self, StopPoint};
 use crate::version::Version;
@@ -185,6 +189,15 @@ impl Queue for KafkaQueue {
 
     async fn published(&self, from: Version) -> Result<Published> {
         published::start(self, from)
+    }
+
+    async fn tables(&self) -> Result<Vec<TableName>> {
+        tables::find(self).await
+    }
+
+    async fn outdated(&self, topic: Topic<'_>, key_end: &[u8], before: Version) -> Result<Outdated> {
+        let name = topics::Declared::new(self, topic).name;
+        outdated::start(self, name, before, key_end.to_vec())
     }
 
     async fn subscriber(&self, group: &str) -> Result<KafkaSubscriber> {

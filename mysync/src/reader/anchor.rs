@@ -25,6 +25,7 @@ mod search;
 
 use super::digest::Digest;
 use super::history::{self, Committed, Line, WINDOW_FIRST};
+use super::resume::LOAD_ANEW;
 use super::tracker::Target;
 use super::watch::Sighting;
 use crate::checkpoint::{Anchor, Checkpoint, Position, Trail};
@@ -42,8 +43,6 @@ const FILE_START: u64 = 4;
 
 /// Bytes that are read on from an anchor to prove a position; one that is farther away is not proven.
 const PROOF_BYTES_MAX: u64 = 256 << 20;
-
-const LOAD_ANEW: &str = "load the tables anew under a new kafka.prefix and reader.name";
 
 /// Where a checkpoint is on another server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -346,15 +345,18 @@ pub(super) fn require_replaceable(lost: &[&Committed], names_columns: bool) -> R
         lost if !names_columns && lost.iter().any(|committed| committed.ddl) => "a statement changed tables",
         _ => return Ok(()),
     };
-    Err(Error::definite(format!("{what} in the part that the new server lacks")).hint(LOAD_ANEW))
+    Err(Error::definite(format!("{what} in the part that the new server lacks"))
+        .hint(LOAD_ANEW)
+        .gap())
 }
 
 fn without_anchor() -> Error {
-    Error::definite("the position cannot be found on another server without GTID: no anchor was read before it").hint(
-        "bring the server back that was followed, or else load the tables anew under a new kafka.prefix and reader.name; for the next \
-         switch let the account write the heartbeats, which are the anchors: GRANT ALL ON __db_mysync.*, and \
-         source.heartbeat_interval_ms above 0; or set gtid_mode = ON",
-    )
+    Error::definite("the position cannot be found on another server without GTID: no anchor was read before it")
+        .hint(format!(
+            "bring the server back that was followed, or else {LOAD_ANEW}; for the next switch let the account write the heartbeats, which \
+             are the anchors: GRANT ALL ON __db_mysync.*, and source.heartbeat_interval_ms above 0; or set gtid_mode = ON"
+        ))
+        .gap()
 }
 
 fn unshared(anchor: &Anchor, files: &[String]) -> Error {
@@ -368,6 +370,7 @@ fn unshared(anchor: &Anchor, files: &[String]) -> Error {
             "was its binlog purged or reset, or written without log_replica_updates (log_slave_updates on 5.6), or is __db_mysync not \
              replicated? follow a server that has all changes in its binlogs, or {LOAD_ANEW}"
         ))
+        .gap()
 }
 
 fn not_one_history(position: &Position) -> Error {
@@ -377,6 +380,7 @@ fn not_one_history(position: &Position) -> Error {
             "does it commit in another order (set replica_preserve_commit_order = ON), or leave out followed tables? follow another \
              server, or {LOAD_ANEW}"
         ))
+        .gap()
 }
 
 fn not_published(position: &Position) -> Error {
@@ -385,6 +389,7 @@ fn not_published(position: &Position) -> Error {
         .hint(format!(
             "was it reset, restored from a backup, or did it lose the end of its binlog in a crash (sync_binlog is not 1)? {LOAD_ANEW}"
         ))
+        .gap()
 }
 
 fn forgotten() -> Error {
@@ -394,6 +399,7 @@ fn forgotten() -> Error {
     .hint(format!(
         "if another server has them, make that one the primary; else {LOAD_ANEW}"
     ))
+    .gap()
 }
 
 #[cfg(test)]

@@ -36,6 +36,9 @@ const TOPIC: &str = "lost";
 /// Rows that are refreshed after one switch; more of them is no tail that was lost but another server.
 const KEYS_MAX: usize = 1_000_000;
 
+/// A table with more rows is refreshed as a whole, as after a dump that was going on.
+const TABLE_KEYS_MAX: usize = 50_000;
+
 /// Transactions that are logged or told in an error one by one.
 const TOLD_MAX: usize = 20;
 
@@ -47,6 +50,8 @@ const KEYS_LISTED_MAX: usize = 10_000;
 pub(super) struct Found {
     transactions: Vec<Transaction>,
     requests: Vec<Request>,
+    /// Those of which all is to be read.
+    tables: Vec<TableName>,
 }
 
 /// A lost transaction: the value of a record of the topic `__lost`.
@@ -96,7 +101,7 @@ pub(super) async fn find<S: Source, Q: Queue>(
         return Ok(Found::default());
     };
     let mut rows: BTreeMap<TableName, BTreeSet<String>> = BTreeMap::new();
-    let mut count = 0;
+    let (mut count, mut tables) = (0, BTreeSet::new());
     let mut parser = Parser::new(options.form.prefix());
     let mut published = queue.published(from).await?;
     while let Some(message) = published.next().await? {
@@ -109,7 +114,15 @@ pub(super) async fn find<S: Source, Q: Queue>(
         if let Some(index) = find_version(&transactions, version) {
             transactions[index].add(&table, &key);
         }
-        count += usize::from(rows.entry(table).or_default().insert(key));
+        if tables.contains(&table) {
+            continue;
+        }
+        let keys = rows.entry(table.clone()).or_default();
+        count += usize::from(keys.insert(key));
+        if keys.len() > TABLE_KEYS_MAX {
+            rows.remove(&table);
+            tables.insert(table);
+        }
         if count > KEYS_MAX {
             return Err(too_many(server));
         }
@@ -120,6 +133,7 @@ pub(super) async fn find<S: Source, Q: Queue>(
     let found = Found {
         requests: requests.collect(),
         transactions,
+        tables: tables.into_iter().collect(),
     };
     found.tell(server, count);
     match options.on_lost {
@@ -219,9 +233,9 @@ fn too_many(server: &Server) -> Error {
         server.address
     ))
     .hint(
-        "is it the right server? make the one the primary that has them, or load the tables anew under a new kafka.prefix and \
-         reader.name",
+        "is it the right server? make the one the primary that has them, or load the tables anew: reader.on_gap = \"refresh\"",
     )
+    .gap()
 }
 
 impl Transaction {
@@ -272,13 +286,14 @@ impl Transaction {
 }
 
 impl Found {
-    /// Adds what was found to the Kafka transaction of the next checkpoint; gives the requests for rows.
+    /// Adds what was found to the Kafka transaction of the next checkpoint; gives the requests for rows, and the tables of which all is
+    /// to be read.
     pub(super) async fn append<P: Publisher>(
         self,
         publisher: &mut P,
         batch: &mut Batch,
         version: Version,
-    ) -> Result<Vec<Request>> {
+    ) -> Result<(Vec<Request>, Vec<TableName>)> {
         if !self.transactions.is_empty() {
             let topic = publisher.declare(Topic::Log(TOPIC)).await?;
             let mut store = store(topic, batch, version);
@@ -287,7 +302,7 @@ impl Found {
                 store.record(&transaction.name(), Some(&value));
             }
         }
-        Ok(self.requests)
+        Ok((self.requests, self.tables))
     }
 
     /// How many transactions were lost.
@@ -399,6 +414,7 @@ mod tests {
         let error = Found {
             transactions,
             requests: Vec::new(),
+            tables: Vec::new(),
         }
         .refuse(&server);
         assert!(

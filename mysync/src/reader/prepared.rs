@@ -292,9 +292,10 @@ impl Prepared {
 /// A commit of a transaction that the reader has not seen.
 pub(super) fn unknown(xid: &Xid) -> Error {
     Error::definite(format!("an XA transaction commits that was prepared before the reader's beginning: {xid}")).hint(
-        "its rows are not in what the reader has read: load the tables anew under a new kafka.prefix and reader.name, while no XA \
+        "its rows are not in what the reader has read: load the tables anew (mysync dump, or reader.on_gap = \"refresh\") while no XA \
          transaction is prepared (XA RECOVER)",
     )
+    .gap()
 }
 
 /// Records of a transaction that are not in the topic.

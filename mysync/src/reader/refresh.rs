@@ -1,63 +1,63 @@
 //! Refreshes: rows that are read from their tables and published in order with the stream.
 //!
 //! # How
-//! A request lists keys of a table. Its rows are read beside the stream, between two watermarks that the source writes
-//! ([`Source::read`]). When the event of the second one comes, the stream has published everything that the answer can
-//! have seen: a key that the stream has changed since the request began is left to the stream, all others are published now,
-//! with the next versions. A key that was not found is published as deleted. So a row's versions rise, its last record is
-//! what the table has, and the stream never waits.
+//! Rows are read beside the stream, some at a time, between two watermarks that the source writes ([`Source::read`]). When the
+//! event of the second one comes, the stream has published everything that the answer can have seen: a row that the stream has
+//! changed since the first one is left to the stream, all others are published now, with the next versions ([`chunk`]). So a
+//! row's versions rise, its last record is what the table has, and the stream never waits.
+//!
+//! # What
+//! - **Listed keys**, as of what MySQL lost in a switch. One that is not found is published as deleted.
+//! - **A table**, in ranges of its key ([`lane`]). Rows that were published and are not in the table are found in the table's
+//!   topic: their last record is from before the refresh ([`crate::queue::outdated`]). They are asked for like listed keys.
+//! - **A part of a table**, by a condition. Then nothing is deleted.
 //!
 //! # What survives
-//! Requests are records of the topic `<prefix>.__refresh`, written in the Kafka transaction whose checkpoint needs them and
-//! deleted in the one that has their rows. The checkpoint says how many there are: so a reader that starts anew, on whatever
-//! server, begins those that are left from their beginning, and none is forgotten.
+//! Works are records of the topic `<prefix>.__refresh`, written in the Kafka transaction whose checkpoint needs them, changed in those
+//! that have their rows, and deleted behind the last one ([`work`]). The checkpoint says how many there are: so a reader that
+//! starts anew, on whatever server, goes on behind the last range that was published whole, and none is forgotten.
 //!
 //! # DDL
-//! The stream's statements about the table make what was read void: it is read again.
+//! The stream's statements about the table make what was read void: it is read again, from its beginning.
+
+mod asked;
+pub(super) mod chunk;
+mod due;
+mod lane;
+mod pace;
+pub mod signal;
+mod telling;
+pub(super) mod work;
+
+pub(super) use chunk::{Chunk, Marked};
+pub(super) use signal::{Watched, watched};
+pub(super) use work::{Request, TOPIC, Table};
 
 use super::lost;
 use super::prepared::Store;
 use crate::checkpoint::Checkpoint;
-use crate::decode::{ColumnSchema, RowsEvent, TableMap, Value};
+use crate::decode::{RowsEvent, TableMap};
+use crate::encode::Form;
 use crate::error::{Error, Result};
 use crate::queue::{Batch, Publisher, Queue, Topic, TopicId};
 use crate::schema::TableName;
-use crate::source::{RowsAnswer, RowsRequest, Source};
-use crate::tables::{INTERNAL_DATABASE, WATERMARK_TABLE};
+use crate::source::{Refusal, RowsRequest, Source, State};
+use crate::tables::TableFilter;
 use crate::version::Version;
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, VecDeque};
+use lane::{Lane, Next};
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::task::JoinHandle;
+use telling::Telling;
 use tokio::time::Instant;
+use work::{Phase, Stage, Task, Works};
 
-/// The topic's name without prefix and underscores.
-pub(super) const TOPIC: &str = "refresh";
+/// Bytes of rows of listed keys that are held until their watermark comes; one row may exceed them.
+const KEYS_ROWS_BYTES_MAX: usize = 4 << 20;
 
-/// Keys in a request.
-const KEYS_MAX: usize = 256;
-
-/// Bytes of a request's keys: it is one record.
-const KEYS_BYTES_MAX: usize = 256 << 10;
-
-/// Bytes of rows that are held until their watermark comes; one row may exceed them.
-const ROWS_BYTES_MAX: usize = 4 << 20;
-
-/// The answer is complete before its watermark is written, so that it has come is a matter of moments.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// After so long without its watermark a person is told.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Rows that are to be read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Request {
-    pub(super) database: String,
-    pub(super) table: String,
-    /// As they stand in records.
-    pub(super) keys: Vec<String>,
-}
+/// What nobody has told of is looked for so often.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What is to be refreshed, and what is being read.
 #[derive(Default)]
@@ -65,68 +65,28 @@ pub(super) struct Refresh {
     /// The reader's name in its watermarks.
     reader: String,
     topic: Option<TopicId>,
-    /// With the keys of their records.
-    pending: VecDeque<(String, Request)>,
-    chunk: Option<Chunk>,
+    works: Works,
+    lanes: Vec<Lane>,
+    /// How many tables are read at a time; listed keys have a lane of their own.
+    tables_max: usize,
+    /// The lane that publishes next.
+    turn: usize,
     marks: u64,
-    /// So many bytes were read that nothing came of them: the next key is read alone.
-    reads_one: bool,
+    /// What people have asked for, in the open transaction or since it ended.
+    signals: Vec<String>,
+    /// Something has happened since the last look at what is to be done, and when that was.
+    is_stirred: bool,
+    looked_at: Option<Instant>,
+    telling: Telling,
 }
 
-/// The request that is being read.
-pub(super) struct Chunk {
-    pub(super) table: TableName,
-    /// The keys, and whether the stream has changed their rows meanwhile.
-    pub(super) keys: BTreeMap<Vec<u8>, bool>,
-    mark: String,
-    reading: Reading,
-    answer: Option<RowsAnswer>,
-    begun: Instant,
-    is_late: bool,
-    /// The event that has the watermark.
-    marked: Option<Marked>,
-    is_void: bool,
-}
-
-/// Where a watermark was seen.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Marked {
-    pub(super) timestamp_s: u32,
-    pub(super) commit_us: u64,
-    pub(super) server_id: u32,
-}
-
-/// A task that ends with its owner.
-struct Reading(JoinHandle<Result<RowsAnswer>>);
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl Request {
-    /// Requests for so many keys of a table.
-    pub(super) fn of_keys(table: &TableName, keys: impl Iterator<Item = String>) -> Vec<Self> {
-        let mut requests: Vec<Self> = Vec::new();
-        let mut bytes = 0;
-        for key in keys {
-            let is_full = |last: &Self| last.keys.len() >= KEYS_MAX || bytes + key.len() > KEYS_BYTES_MAX;
-            if requests.last().is_none_or(is_full) {
-                bytes = 0;
-                requests.push(Self {
-                    database: table.0.clone(),
-                    table: table.1.clone(),
-                    keys: Vec::new(),
-                });
-            }
-            bytes += key.len();
-            if let Some(last) = requests.last_mut() {
-                last.keys.push(key);
-            }
-        }
-        requests
-    }
+/// What decides how rows are read.
+pub(super) struct Reading<'r> {
+    pub(super) form: &'r Form,
+    pub(super) filter: &'r TableFilter,
+    /// `source.keys`.
+    pub(super) keys: &'r BTreeMap<String, Vec<String>>,
+    pub(super) is_strict: bool,
 }
 
 impl Refresh {
@@ -137,50 +97,33 @@ impl Refresh {
         publisher: &mut Q::Publisher,
         batch: &mut Batch,
         reader: &str,
+        tables_max: usize,
         checkpoint: &Checkpoint,
         lost: lost::Found,
     ) -> Result<Self> {
         let mut refresh = Self {
             reader: reader.to_owned(),
+            tables_max,
             ..Self::default()
         };
-        refresh.restore(queue, publisher, checkpoint.refreshes).await?;
-        let requests = lost.append(publisher, batch, checkpoint.next_version).await?;
-        refresh.add(requests, publisher, batch, checkpoint.next_version).await?;
+        if checkpoint.refreshes > 0 {
+            refresh.declare(publisher).await?;
+            refresh.works = Works::restore(queue, checkpoint.refreshes).await?;
+            tracing::info!(
+                requests = checkpoint.refreshes,
+                keys = refresh.keys(),
+                "rows are still to be refreshed"
+            );
+        }
+        let (requests, tables) = lost.append(publisher, batch, checkpoint.next_version).await?;
+        refresh.works.add_keys(requests, checkpoint.next_version);
+        for name in &tables {
+            let table = Table::new(name, None, checkpoint.next_version);
+            refresh
+                .works
+                .add_table(table.because("MySQL lost transactions that changed many of its rows"));
+        }
         Ok(refresh)
-    }
-
-    async fn restore<Q: Queue>(&mut self, queue: &Q, publisher: &mut Q::Publisher, count: usize) -> Result<()> {
-        if count == 0 {
-            return Ok(());
-        }
-        self.declare(publisher).await?;
-        let mut found: BTreeMap<Vec<u8>, (i64, Request)> = BTreeMap::new();
-        let mut scan = queue.scan(TOPIC, 0).await?;
-        while let Some(record) = scan.next().await? {
-            match record.value {
-                None => drop(found.remove(&record.key)),
-                Some(value) => {
-                    let request = serde_json::from_slice(&value).map_err(|error| unreadable(&error))?;
-                    found.insert(record.key, (record.offset, request));
-                }
-            }
-        }
-        if found.len() != count {
-            return Err(unreadable(&format!(
-                "{} requests, the checkpoint has {count}",
-                found.len()
-            )));
-        }
-        let mut in_order: Vec<_> = found.into_iter().collect();
-        in_order.sort_by_key(|(_, (offset, _))| *offset);
-        let text = |key: Vec<u8>| String::from_utf8_lossy(&key).into_owned();
-        self.pending = in_order
-            .into_iter()
-            .map(|(key, (_, request))| (text(key), request))
-            .collect();
-        tracing::info!(requests = count, keys = self.keys(), "rows are still to be refreshed");
-        Ok(())
     }
 
     async fn declare<P: Publisher>(&mut self, publisher: &mut P) -> Result<TopicId> {
@@ -189,185 +132,330 @@ impl Refresh {
         Ok(topic)
     }
 
-    /// Adds requests; the next checkpoint passes them.
-    async fn add<P: Publisher>(
+    /// Adds what the next checkpoint needs to its Kafka transaction.
+    pub(super) async fn save<P: Publisher>(
         &mut self,
-        requests: Vec<Request>,
         publisher: &mut P,
         batch: &mut Batch,
         version: Version,
     ) -> Result<()> {
-        if requests.is_empty() {
+        if self.works.is_saved() {
             return Ok(());
         }
-        let topic = self.declare(publisher).await?;
+        let topic = match self.topic {
+            Some(topic) => topic,
+            None => self.declare(publisher).await?,
+        };
         let mut store = store(topic, batch, version);
-        let first = version.as_i64();
-        for (number, request) in requests.into_iter().enumerate() {
-            let id = format!("{first}-{number}");
-            let value = serde_json::to_vec(&request).unwrap_or_default();
-            store.record(&id, Some(&value));
-            self.pending.push_back((id, request));
-        }
+        self.works.save(|id, value| store.record(id, value));
         Ok(())
     }
 
-    /// Requests that are not done.
+    /// The checkpoint behind the last save is committed.
+    pub(super) fn saved(&mut self) {
+        self.is_stirred = true;
+        self.works.saved();
+    }
+
+    /// Whether a checkpoint is wanted soon.
+    pub(super) fn wants_commit(&self) -> bool {
+        self.works.wants_commit()
+    }
+
+    /// Adds a table.
+    pub(super) fn add(&mut self, table: Table) {
+        let name = table.name();
+        self.is_stirred = true;
+        self.works.add_table(table);
+        self.lanes.retain(|lane| lane.table != name);
+    }
+
+    /// Has a table read whose rows have changed without a trace, up to now.
+    pub(super) fn again(&mut self, name: &TableName, reason: &str, now: Version) {
+        let lanes = &self.lanes;
+        let is_begun = |id: &str| lanes.iter().any(|lane| lane.id == id);
+        self.works.again(name, reason, now, is_begun);
+    }
+
+    /// Adds all tables that are followed, since the position was lost.
+    pub(super) fn add_all(&mut self, tables: &[TableName], filter: &TableFilter, now: Version, why: &Error) {
+        for name in tables.iter().filter(|name| filter.follows(&name.0, &name.1)) {
+            self.add(Table::new(name, None, now).because(&why.what));
+        }
+    }
+
+    /// Works that are not done.
     pub(super) fn len(&self) -> usize {
-        self.pending.len()
+        self.works.len()
+    }
+
+    /// Whether there is nothing to do.
+    pub(super) fn is_idle(&self) -> bool {
+        self.works.len() == 0 && self.signals.is_empty()
     }
 
     /// Keys that are not done.
     pub(super) fn keys(&self) -> usize {
-        self.pending.iter().map(|(_, request)| request.keys.len()).sum()
+        self.works.keys()
     }
 
-    /// Begins the next request if none is being read.
-    pub(super) fn begin<S: Source>(&mut self, source: &S, complete: impl FnOnce(&mut RowsRequest)) {
-        if self.chunk.as_ref().is_some_and(|chunk| chunk.is_void) {
-            self.chunk = None;
+    /// Takes up what has come, and begins what is next. It is called for every event of the stream.
+    pub(super) async fn tend<S: Source, Q: Queue>(
+        &mut self,
+        source: &S,
+        queue: &Q,
+        reading: &Reading<'_>,
+        now: Version,
+    ) -> Result<()> {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        if let Poll::Ready(failed) = self.poll(&mut context) {
+            failed?;
         }
-        let (None, Some((_, request))) = (&self.chunk, self.pending.front()) else {
-            return;
-        };
-        self.marks += 1;
-        let keys_max = if self.reads_one { 1 } else { KEYS_MAX };
-        let nanoseconds = super::session::now_ns();
-        let mark = format!("{nanoseconds}-{}", self.marks);
-        let table = (request.database.clone(), request.table.clone());
-        let mut rows = RowsRequest {
-            table: table.clone(),
-            keys: request
-                .keys
-                .iter()
-                .take(keys_max)
-                .map(|key| key.clone().into_bytes())
-                .collect(),
-            key: None,
-            strict: false,
-            bytes_max: ROWS_BYTES_MAX,
-            reader: self.reader.clone(),
-            mark: mark.clone(),
-        };
-        complete(&mut rows);
-        let keys = rows.keys.iter().map(|key| (key.clone(), false)).collect();
-        self.chunk = Some(Chunk {
-            table,
-            keys,
-            mark,
-            reading: Reading(tokio::spawn(source.read(rows))),
-            answer: None,
-            begun: Instant::now(),
-            is_late: false,
-            marked: None,
-            is_void: false,
-        });
-    }
-
-    /// Waits for an error of what is being read; for ever while there is none.
-    pub(super) async fn failed(&mut self) -> Error {
-        if let Some(chunk) = &mut self.chunk
-            && chunk.answer.is_none()
-        {
-            match chunk.reading.finished().await {
-                Ok(answer) => chunk.answer = Some(answer),
-                Err(error) => return error,
+        if !self.is_stirred && self.looked_at.is_some_and(|at| at.elapsed() < LOOK_INTERVAL) {
+            return Ok(());
+        }
+        self.is_stirred = false;
+        self.looked_at = Some(Instant::now());
+        for index in (0..self.lanes.len()).rev() {
+            self.lanes[index].drop_overrun();
+            if let Some(refusal) = self.lanes[index].refusal() {
+                self.refuse(index, refusal, now)?;
             }
         }
-        std::future::pending().await
+        self.open_lanes(reading);
+        for index in (0..self.lanes.len()).rev() {
+            self.go_on(index, source, queue, reading, now).await?;
+        }
+        self.lanes
+            .iter_mut()
+            .flat_map(|lane| &mut lane.chunks)
+            .for_each(Chunk::complain);
+        let (works, lanes) = (&self.works, &self.lanes);
+        let is_begun = |id: &str| lanes.iter().any(|lane| lane.id == id);
+        self.telling.tell(source, || works.progress(is_begun));
+        for (id, progress) in self.works.over() {
+            if self.telling.has_told_end(&id, &progress) {
+                self.works.remove(&id);
+            }
+        }
+        Ok(())
     }
 
-    /// Tells a person, once, of a watermark that does not come.
-    pub(super) fn complain(&mut self) {
-        if let Some(chunk) = &mut self.chunk
-            && !chunk.is_late
-            && chunk.begun.elapsed() > PATIENCE
+    /// Gives lanes to works that have none, oldest first.
+    fn open_lanes(&mut self, reading: &Reading<'_>) {
+        let is_of_keys = |works: &Works, lane: &Lane| {
+            let work = works.get(&lane.id);
+            work.is_some_and(|work| matches!(work.task, Task::Keys(_)))
+        };
+        let mut of_keys = self.lanes.iter().filter(|lane| is_of_keys(&self.works, lane)).count();
+        let mut of_tables = self.lanes.len() - of_keys;
+        let mut unfollowed = Vec::new();
+        for work in self.works.iter().filter(|work| work.stage == Stage::Stored) {
+            let (count, max) = match &work.task {
+                Task::Keys(_) => (&mut of_keys, 1),
+                Task::Table(table) if table.is_over() => continue,
+                Task::Table(_) => (&mut of_tables, self.tables_max),
+            };
+            if *count >= max || self.lanes.iter().any(|lane| lane.id == work.id) {
+                continue;
+            }
+            let (database, table) = work.task.table();
+            if !reading.filter.follows(&database, &table) {
+                tracing::warn!(
+                    database,
+                    table,
+                    "rows of a table that is not followed any more are not refreshed"
+                );
+                unfollowed.push(work.id.clone());
+                continue;
+            }
+            *count += 1;
+            self.lanes.push(Lane::new(work));
+        }
+        for id in unfollowed {
+            match self.works.get(&id).map(|work| &work.task) {
+                Some(Task::Table(_)) => self.end(&id, State::Failed, "the table is not followed: see source.tables"),
+                _ => self.works.remove(&id),
+            }
+        }
+    }
+
+    /// Begins what is next for a lane.
+    async fn go_on<S: Source, Q: Queue>(
+        &mut self,
+        index: usize,
+        source: &S,
+        queue: &Q,
+        reading: &Reading<'_>,
+        now: Version,
+    ) -> Result<()> {
+        let is_searching = self.lanes.iter().any(Lane::is_searching);
+        let lane = &mut self.lanes[index];
+        let Some(work) = self.works.get(&lane.id).filter(|work| work.stage == Stage::Stored) else {
+            return Ok(());
+        };
+        let (database, table) = (&lane.table.0, &lane.table.1);
+        match lane.next(work, reading.is_strict, KEYS_ROWS_BYTES_MAX) {
+            Next::Nothing => {}
+            Next::Over => {
+                let id = lane.id.clone();
+                self.done(&id, now);
+            }
+            // It takes memory, so there is one at a time.
+            Next::Search if is_searching => {}
+            Next::Search => {
+                let Task::Table(whole) = &work.task else { return Ok(()) };
+                let (topic, key_end) = (
+                    reading.form.topic(database, table),
+                    reading.form.key_end_of(database, table),
+                );
+                let outdated = queue.outdated(topic, &key_end, whole.since).await?;
+                lane.search(outdated);
+            }
+            Next::Read(wanted, bytes_max) => {
+                self.marks += 1;
+                let mark = format!("{}-{}", super::session::now_ns(), self.marks);
+                let request = RowsRequest {
+                    table: lane.table.clone(),
+                    wanted,
+                    key: reading.keys.get(&format!("{database}.{table}")).cloned(),
+                    bytes_max,
+                    reader: self.reader.clone(),
+                    low: format!("{mark}-low"),
+                    mark,
+                };
+                lane.begun(Chunk::begin(source, request));
+            }
+        }
+        Ok(())
+    }
+
+    /// Acts upon a table that cannot be read in ranges.
+    fn refuse(&mut self, index: usize, refusal: Refusal, now: Version) -> Result<()> {
+        let id = self.lanes[index].id.clone();
+        let (database, table) = self.lanes[index].table.clone();
+        let is_policy = match self.works.get(&id).map(|work| &work.task) {
+            Some(Task::Table(table)) => table.reason.is_some(),
+            _ => true,
+        };
+        match refusal {
+            // It was altered, and the stream is not there yet.
+            Refusal::OtherKey => self.void(&database, &table, now),
+            // What the reader itself has found to be wrong in the stores must not stay so.
+            Refusal::Definite(error) if is_policy => {
+                return Err(error.detail(format!("{database}.{table} has to be read anew")));
+            }
+            Refusal::Definite(error) => {
+                tracing::warn!(database, table, "a table cannot be dumped: {}", error.one_line());
+                self.end(&id, State::Failed, &error.one_line());
+            }
+        }
+        Ok(())
+    }
+
+    /// All of a table has been read, if it is not to be read again.
+    fn done(&mut self, id: &str, now: Version) {
+        match self.works.get(id).map(|work| &work.task) {
+            Some(Task::Table(table)) if table.again => {
+                let (database, table) = table.name();
+                self.void(&database, &table, now);
+            }
+            _ => self.end(id, State::Done, ""),
+        }
+    }
+
+    /// A table's work is over.
+    fn end(&mut self, id: &str, state: State, detail: &str) {
+        self.is_stirred = true;
+        self.lanes.retain(|lane| lane.id != id);
+        if let Some(work) = self.works.change(id)
+            && let Task::Table(table) = &mut work.task
         {
-            chunk.is_late = true;
-            tracing::warn!(
-                database = chunk.table.0,
-                table = chunk.table.1,
-                seconds = PATIENCE.as_secs(),
-                "rows that are read anew wait for their watermark in the stream: is the reader behind, or is {INTERNAL_DATABASE} kept out \
-                 of the binlog?"
+            tracing::info!(
+                database = table.database,
+                table = table.table,
+                rows = table.rows,
+                gone = table.gone,
+                ?state,
+                "the refresh of a table has ended"
             );
+            table.phase = Phase::Over(state, detail.to_owned());
+            work.stage = Stage::New;
+        }
+    }
+
+    /// Waits until something of what is being read has come.
+    pub(super) async fn progressed(&mut self) -> Result<()> {
+        if self.is_idle() {
+            return std::future::pending().await;
+        }
+        let wakes_at = self
+            .lanes
+            .iter()
+            .filter_map(Lane::wakes_at)
+            .chain(self.telling.wakes_at())
+            .min();
+        let wakes_at = wakes_at.map(|at| at.max(Instant::now()));
+        tokio::select! {
+            come = poll_fn(|context| self.poll(context)) => come,
+            () = tokio::time::sleep_until(wakes_at.unwrap_or_else(Instant::now)), if wakes_at.is_some() => {
+                self.is_stirred = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<()>> {
+        let mut is_ready = self.telling.poll(context).is_ready();
+        for lane in &mut self.lanes {
+            if let Poll::Ready(come) = lane.poll(context) {
+                is_ready = true;
+                come?;
+            }
+        }
+        self.is_stirred |= is_ready;
+        match is_ready {
+            true => Poll::Ready(Ok(())),
+            false => Poll::Pending,
         }
     }
 
     /// Whether changes of this table have to be told by [`Refresh::touch`].
     pub(super) fn reads(&self, database: &str, table: &str) -> bool {
-        let is_it = |chunk: &Chunk| chunk.table.0 == database && chunk.table.1 == table;
-        self.chunk.as_ref().is_some_and(is_it)
+        let is_it = |lane: &Lane| lane.table.0 == database && lane.table.1 == table && !lane.chunks.is_empty();
+        self.lanes.iter().any(is_it)
     }
 
     /// The stream has changed this row.
-    pub(super) fn touch(&mut self, key: &[u8]) {
-        if let Some(chunk) = &mut self.chunk
-            && let Some(is_touched) = chunk.keys.get_mut(key)
-        {
-            *is_touched = true;
+    pub(super) fn touch(&mut self, database: &str, table: &str, key: &[u8]) {
+        for lane in &mut self.lanes {
+            if lane.table.0 == database && lane.table.1 == table {
+                lane.touch(key);
+            }
         }
     }
 
     /// The stream has a statement about this table; an empty one stands for all of the database.
-    pub(super) fn void(&mut self, database: &str, table: &str) {
-        if let Some(chunk) = &mut self.chunk
-            && chunk.table.0 == database
-            && (table.is_empty() || chunk.table.1 == table)
-        {
-            chunk.is_void = true;
+    pub(super) fn void(&mut self, database: &str, table: &str, now: Version) {
+        self.is_stirred = true;
+        self.works.restart(database, table, now);
+        for lane in &mut self.lanes {
+            if lane.table.0 == database && (table.is_empty() || lane.table.1 == table) {
+                lane.reset();
+            }
         }
     }
 
-    /// Takes a rows event of the table of watermarks.
-    pub(super) fn see(&mut self, rows: &RowsEvent<'_>, map: &TableMap, marked: Marked) {
-        let Some(chunk) = &mut self.chunk else { return };
-        if last_mark(rows, map, &self.reader).is_some_and(|mark| mark == chunk.mark.as_bytes()) {
-            chunk.marked = Some(marked);
+    /// Takes a rows event of one of the tables that are watched.
+    pub(super) fn see(&mut self, rows: &RowsEvent<'_>, map: &TableMap, watched: Watched, marked: Marked) {
+        match watched {
+            Watched::Marks => {
+                if let Some(mark) = signal::last_mark(rows, map, &self.reader) {
+                    self.lanes.iter_mut().for_each(|lane| lane.see(mark, marked));
+                }
+            }
+            Watched::Signals => self.signals.extend(signal::inserted(rows, map, &self.reader)),
         }
-    }
-
-    /// What can be published: the stream is at its watermark.
-    pub(super) fn take_marked(&mut self) -> Option<(Chunk, Marked)> {
-        let marked = self.chunk.as_ref()?.marked?;
-        let chunk = self.chunk.take().filter(|chunk| !chunk.is_void)?;
-        Some((chunk, marked))
-    }
-
-    /// Takes what is left of the keys that were read. Gives topic and key of the request's record when it is done.
-    pub(super) fn finish(&mut self, read: usize, left: Vec<String>) -> Option<(TopicId, String)> {
-        let (_, request) = self.pending.front_mut()?;
-        self.reads_one = left.len() == read;
-        let mut keys = left;
-        keys.extend(request.keys.drain(..).skip(read));
-        request.keys = keys;
-        if !request.keys.is_empty() {
-            return None;
-        }
-        let (id, _) = self.pending.pop_front()?;
-        Some((self.topic?, id))
-    }
-}
-
-impl Chunk {
-    /// The answer, whose watermark has been seen.
-    pub(super) async fn answer(&mut self) -> Result<RowsAnswer> {
-        if let Some(answer) = self.answer.take() {
-            return Ok(answer);
-        }
-        let finished = tokio::time::timeout(ANSWER_TIMEOUT, self.reading.finished()).await;
-        finished.map_err(|_| {
-            Error::transient(format!(
-                "rows that were read did not come in {} s, though their watermark did",
-                ANSWER_TIMEOUT.as_secs()
-            ))
-        })?
-    }
-}
-
-impl Reading {
-    async fn finished(&mut self) -> Result<RowsAnswer> {
-        (&mut self.0).await.map_err(Error::transient_join)?
     }
 }
 
@@ -381,66 +469,11 @@ pub(super) fn store(topic: TopicId, batch: &mut Batch, version: Version) -> Stor
     }
 }
 
-const NAMES: [&str; 2] = ["reader", "mark"];
-
-/// The id of the collation `ascii_bin`.
-const ASCII_BIN: u16 = 65;
-
-/// Adds what the binlog does not say of the table of watermarks; whether it is that table.
-pub(super) fn is_marks(map: &mut TableMap) -> bool {
-    if map.database != INTERNAL_DATABASE || map.table != WATERMARK_TABLE {
-        return false;
-    }
-    let column = |name: &str| ColumnSchema {
-        name: name.to_owned(),
-        collation: Some(ASCII_BIN),
-        ..ColumnSchema::default()
-    };
-    match map.supply(&NAMES.map(column)) {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::warn!(%error, "the table of watermarks is not as mysync makes it: no rows can be refreshed");
-            false
-        }
-    }
-}
-
-/// The last mark of this reader in the event.
-fn last_mark<'r>(rows: &RowsEvent<'r>, map: &'r TableMap, reader: &str) -> Option<&'r [u8]> {
-    let images = rows.rows(map).ok()?.filter_map(|change| change.ok()?.after);
-    let mark = |row: crate::decode::Row<'r>| match (row.value(0).ok()??, row.value(1).ok()??) {
-        (Value::Text { bytes: name, .. }, Value::Text { bytes: mark, .. }) if name == reader.as_bytes() => Some(mark),
-        _ => None,
-    };
-    images.filter_map(mark).last()
-}
-
-fn unreadable(why: &dyn std::fmt::Display) -> Error {
-    Error::definite(format!("requests in topic __{TOPIC} are not as the checkpoint has them"))
-        .detail(why)
-        .hint("were records deleted from it, or written by a newer version of mysync? load the tables anew under a new kafka.prefix")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn requests_hold_a_bounded_number_of_keys() {
-        let table = ("d".to_owned(), "t".to_owned());
-        let requests = Request::of_keys(&table, (0..600).map(|number| number.to_string()));
-        assert_eq!(
-            requests.iter().map(|request| request.keys.len()).collect::<Vec<_>>(),
-            [256, 256, 88]
-        );
-        let large = "x".repeat(KEYS_BYTES_MAX / 2);
-        let requests = Request::of_keys(&table, std::iter::repeat_n(large, 5));
-        assert_eq!(
-            requests.iter().map(|request| request.keys.len()).collect::<Vec<_>>(),
-            [2, 2, 1]
-        );
-        assert!(Request::of_keys(&table, std::iter::empty()).is_empty());
-        let stored = serde_json::to_vec(&requests[0]).unwrap();
-        assert_eq!(serde_json::from_slice::<Request>(&stored).unwrap(), requests[0]);
+impl std::fmt::Debug for Refresh {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Refresh")
+            .field("works", &self.works)
+            .finish_non_exhaustive()
     }
 }

@@ -24,7 +24,8 @@ use crate::source::{Server, Source, preflight};
 use crate::tables::TableFilter;
 use crate::version::Version;
 
-const LOAD_ANEW: &str = "load the tables anew under a new kafka.prefix and reader.name";
+/// What mends a place that is not there.
+pub(super) const LOAD_ANEW: &str = "load the tables anew: set reader.on_gap = \"refresh\", start again, and all followed tables are read from the server";
 
 /// The offset of a file's first event.
 const FILE_START: u64 = 4;
@@ -110,6 +111,41 @@ async fn begin<S: Source>(source: &mut S, options: &Options) -> Result<Resumed> 
     })
 }
 
+/// Goes on at the end of what the server has, since the checkpoint's place is not there: `why`. All that lies between has to be read
+/// from the tables.
+pub(super) async fn leap<S: Source>(
+    source: &mut S,
+    server: &Server,
+    checkpoint: Checkpoint,
+    options: &Options,
+    why: &Error,
+) -> Result<Resumed> {
+    let checks = source.preflight().await?;
+    preflight::require(&checks, options.allow_unsafe)?;
+    options.metrics.condition.allow_unsafe(preflight::failed(&checks));
+    let position = source.newest().await?;
+    tracing::error!(
+        server = server.address,
+        file = position.file,
+        offset = position.offset,
+        xa_transactions_given_up = checkpoint.prepared.len(),
+        "the stream goes on at the end of the binlog, and all followed tables are read anew: {}",
+        why.one_line()
+    );
+    Ok(Resumed {
+        checkpoint: Checkpoint {
+            position,
+            next_version: checkpoint.next_version.next_epoch()?,
+            prepared: Vec::new(),
+            trail: None,
+            ..checkpoint
+        },
+        is_switched: true,
+        lost: None,
+        errant: GtidSet::default(),
+    })
+}
+
 /// Goes on at the same server.
 async fn stay<S: Source>(
     source: &mut S,
@@ -190,7 +226,10 @@ async fn switch<S: Source>(source: &mut S, server: &Server, checkpoint: Checkpoi
             server.uuid,
             gtid(server.gtid)
         ))
-        .hint("set gtid_mode alike on all servers, or bring the server back that was followed"));
+        .hint(format!(
+            "set gtid_mode alike on all servers, or bring the server back that was followed; or {LOAD_ANEW}"
+        ))
+        .gap());
     };
     let reached: GtidSet = set.parse()?;
     let gtids = source.gtids().await?;
@@ -252,6 +291,7 @@ fn purged(server: &Server, detail: &str) -> Error {
         .hint(format!(
             "{LOAD_ANEW}; and let the server keep its binlogs longer: SET PERSIST binlog_expire_logs_seconds = 604800"
         ))
+        .gap()
 }
 
 fn unknown(server: &Server, detail: &str) -> Error {
@@ -261,6 +301,7 @@ fn unknown(server: &Server, detail: &str) -> Error {
     ))
     .detail(detail)
     .hint(LOAD_ANEW)
+    .gap()
 }
 
 /// The files from the checkpoint's up to the oldest that is held, as words; `None` if the checkpoint's is not older than that.

@@ -14,7 +14,7 @@ use super::history;
 use super::lost;
 use super::prepared::Prepared;
 use super::refresh::Refresh;
-use super::resume::resume;
+use super::resume::{leap, resume};
 use super::tracker::{Ddl, Target, Tracker};
 use super::trail::Trail;
 use super::transaction::Transaction;
@@ -22,7 +22,7 @@ use super::{Options, Summary};
 use crate::checkpoint::Checkpoint;
 use crate::decode::Format;
 use crate::encode::Frame;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::queue::leadership::Tenure;
 use crate::queue::{Batch, Publisher, Queue, Topic, TopicId};
 use crate::source::Source;
@@ -104,6 +104,8 @@ struct Progress {
 #[derive(Debug, Clone, Copy, Default)]
 struct Counts {
     changes: u64,
+    /// Those of them that are rows of refreshes.
+    read: u64,
     transactions: u64,
 }
 
@@ -117,6 +119,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
         options: &'r Options,
         summary: &'r mut Summary,
         stop: Stop,
+        gap: Option<Error>,
     ) -> Result<Self> {
         let tenure = queue.leadership().tenure().ok_or_else(Tenure::over)?;
         let (mut publisher, checkpoint) = queue.publisher().await?;
@@ -127,8 +130,17 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
         options.metrics.set_server(&server.address);
         let history_topic = publisher.declare(Topic::Recent(history::TOPIC)).await?;
         let before = checkpoint.clone();
-        let resumed = resume(source, queue, filter, &server, checkpoint, options).await?;
-        let lost = lost::find(source, queue, options, &server, &resumed, before.as_ref()).await?;
+        let (resumed, lost) = match (&gap, checkpoint) {
+            (Some(why), Some(checkpoint)) => {
+                let leapt = leap(source, &server, checkpoint, options, why).await?;
+                (leapt, lost::Found::default())
+            }
+            (_, checkpoint) => {
+                let resumed = resume(source, queue, filter, &server, checkpoint, options).await?;
+                let lost = lost::find(source, queue, options, &server, &resumed, before.as_ref()).await?;
+                (resumed, lost)
+            }
+        };
         let (mut checkpoint, is_switched) = (resumed.checkpoint, resumed.is_switched);
         if is_switched {
             errant::tell(&resumed.errant, &server);
@@ -147,7 +159,8 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             None
         };
         let context = Context { filter, keys, options };
-        let statements = Statements::open(source, queue, &mut publisher, &context, &checkpoint.position).await?;
+        let position = &checkpoint.position;
+        let statements = Statements::open(source, queue, &mut publisher, &context, position, gap.is_some()).await?;
         source.start(&checkpoint.position).await?;
         let position = &checkpoint.position;
         tracing::info!(
@@ -166,7 +179,14 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
         options.metrics.lost(lost.transactions());
         let mut batch = Batch::default();
         let reader = &options.heartbeat_name;
-        let refresh = Refresh::open(queue, &mut publisher, &mut batch, reader, &checkpoint, lost).await?;
+        let tables_max = options.dump_tables_max;
+        let refresh = Refresh::open(queue, &mut publisher, &mut batch, reader, tables_max, &checkpoint, lost).await?;
+        let mut refresh = refresh;
+        if let Some(why) = &gap {
+            let mut tables = source.tables().await?;
+            tables.extend(queue.tables().await?);
+            refresh.add_all(&tables, filter, checkpoint.next_version, why);
+        }
         options.metrics.opened(&checkpoint.position, is_switched);
         options.metrics.refresh_pending(refresh.keys());
         let progress = Progress {
@@ -211,6 +231,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
         let begun = Instant::now();
         // A reader without a checkpoint sets one before anything else, so that a restart finds the same beginning.
         self.send_schemas();
+        self.take_due().await?;
         self.commit().await?;
         tokio::select! {
             outcome = self.publisher.committed() => {
@@ -256,6 +277,9 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             let decided = taken.await?;
             return self.carry_out(decided).await;
         }
+        if self.progress.is_commit_possible() && self.progress.refresh.is_due() {
+            return Ok(());
+        }
         // Nothing is gained by waiting for more; what makes the changes final can follow.
         if self.publisher.has_room() {
             self.send().await?;
@@ -264,7 +288,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             stop_point::reach(StopPoint::MidTransaction);
         }
         let is_commit_possible = self.can_commit();
-        if is_commit_possible && self.progress.open.changes > 0 {
+        if is_commit_possible && (self.progress.open.changes > 0 || self.progress.refresh.wants_commit()) {
             return self.commit().await;
         }
         let is_checkpoint_due = is_commit_possible && self.progress.open.transactions > 0;
@@ -282,7 +306,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
                 let decided = taken.await?;
                 self.carry_out(decided).await
             }
-            error = self.progress.refresh.failed() => Err(error),
+            come = self.progress.refresh.progressed() => come,
             () = tokio::time::sleep_until(checkpoint_at), if is_checkpoint_due => self.commit().await,
             () = self.tenure.ended() => Err(Tenure::over()),
             () = tokio::time::sleep_until(heartbeat_at.unwrap_or(checkpoint_at)), if heartbeat_at.is_some() => Ok(()),
@@ -297,16 +321,17 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
     fn is_caught_up(&self) -> bool {
         let is_reached = |target| self.progress.tracker.has_reached(target);
         self.progress.unpacking.is_none()
-            && self.progress.refresh.len() == 0
+            && self.progress.refresh.is_idle()
             && self.target.as_ref().is_some_and(is_reached)
     }
 
     fn is_commit_due(&self) -> bool {
         let (progress, options) = (&self.progress, self.context.options);
-        let patience = if progress.lag_ms > CATCHING_UP_LAG_MS {
-            options.catching_up_factor
-        } else {
-            1
+        // Rows that are read from tables wait, too, as long as no change of the stream waits with them.
+        let has_only_read = progress.open.changes == progress.open.read;
+        let patience = match progress.lag_ms > CATCHING_UP_LAG_MS || has_only_read {
+            true => options.catching_up_factor,
+            false => 1,
         };
         let is_full = progress.open.changes >= options.commit_changes_max as u64 * u64::from(patience);
         let is_old = |since: Instant| since.elapsed() >= options.commit_interval * patience;
@@ -314,7 +339,10 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             progress.open.transactions > 0 && self.committed_at.elapsed() >= IDLE_CHECKPOINT_INTERVAL;
         self.commit_on_its_way.is_none()
             && progress.is_commit_possible()
-            && (is_full || progress.open_since.is_some_and(is_old) || is_checkpoint_old)
+            && (is_full
+                || progress.open_since.is_some_and(is_old)
+                || is_checkpoint_old
+                || progress.refresh.wants_commit())
     }
 
     fn take_outcome_at_hand(&mut self) -> Result<()> {
@@ -329,6 +357,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
 
     fn note_committed(&mut self) {
         let counts = self.commit_on_its_way.take().unwrap_or_default();
+        self.progress.refresh.saved();
         self.summary.changes += counts.changes;
         self.summary.transactions += counts.transactions;
         self.summary.commits += 1;
@@ -358,6 +387,8 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
     async fn commit_complete_part(&mut self) -> Result<()> {
         debug_assert!(self.commit_on_its_way.is_none(), "one commit at a time");
         self.progress.save_prepared(&mut self.publisher).await?;
+        let (context, publisher) = (&self.context, &mut self.publisher);
+        self.progress.save_refreshes(context, publisher).await?;
         self.progress.record_history();
         self.send().await?;
         let checkpoint = Checkpoint {
@@ -384,7 +415,8 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
                 self.note_committed();
             }
             let open = self.progress.open;
-            if self.progress.is_commit_possible() && open.transactions + open.changes > 0 {
+            let has_more = open.transactions + open.changes > 0 || self.progress.refresh.wants_commit();
+            if self.progress.is_commit_possible() && has_more {
                 self.commit().await?;
                 self.publisher.committed().await?;
                 self.note_committed();

@@ -1,5 +1,6 @@
 //! Where the stream stands, and what each event means for it. No I/O, no rows: only places and transaction boundaries.
 
+use super::resume::LOAD_ANEW;
 use super::xa::{self, XaStatement, Xid};
 use crate::checkpoint::Position;
 use crate::decode::{Body, Event, Header, Query, XaPrepare};
@@ -273,7 +274,8 @@ impl Tracker {
             .detail(format!(
                 "begun at {born_s} instead of {expected_s}, seconds since 1970: the server was reset or rebuilt"
             ))
-            .hint("load the tables anew under a new kafka.prefix and reader.name"));
+            .hint(LOAD_ANEW)
+            .gap());
         }
         self.is_confirmed = true;
         self.file_born_s = born_s;
@@ -409,19 +411,20 @@ fn refuse(body: &Body<'_>, header: &Header) -> Result<Meaning> {
             "SET PERSIST binlog_row_value_options = ''",
         ),
         Body::StatementPart => ("rows were changed by a statement that is logged as text", TEXT_HINT),
-        Body::Incident { .. } => (
-            "the server notes that its binlog lacks changes",
-            "load the tables anew under a new kafka.prefix and reader.name",
-        ),
+        Body::Incident { .. } => ("the server notes that its binlog lacks changes", LOAD_ANEW),
         _ => (
             "an event that mysync does not know",
             "use a version of mysync that knows this server's version",
         ),
     };
     let name = header.event_type.name().unwrap_or("unknown");
-    Err(Error::definite(what)
+    let error = Error::definite(what)
         .detail(format!("event type {} ({name})", header.event_type.0))
-        .hint(hint))
+        .hint(hint);
+    Err(match body {
+        Body::Incident { .. } => error.gap(),
+        _ => error,
+    })
 }
 
 /// The number at the end of a binlog file's name.

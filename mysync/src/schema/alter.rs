@@ -35,6 +35,8 @@ pub enum Clause {
     DefaultCharset(Option<String>),
     /// A foreign key that cascades.
     Cascade,
+    /// A foreign key goes, or another constraint.
+    DropConstraint,
     /// The columns stay, the rows may not: DROP PARTITION, IMPORT TABLESPACE, IGNORE.
     Rows,
     /// The rows and the columns stay.
@@ -47,7 +49,7 @@ impl Clause {
     pub(super) fn changes_rows(&self) -> bool {
         match self {
             Clause::Add(definition) => !definition.fills_with_null,
-            Clause::DefaultCharset(_) | Clause::Cascade | Clause::Harmless => false,
+            Clause::DefaultCharset(_) | Clause::Cascade | Clause::DropConstraint | Clause::Harmless => false,
             _ => true,
         }
     }
@@ -241,9 +243,15 @@ impl Alter<'_> {
             }
             "FOREIGN" => {
                 tokens.next();
+                self.clauses.push(Clause::DropConstraint);
                 return tokens.skip("KEY").then(|| tokens.name()).flatten().map(drop);
             }
-            "INDEX" | "KEY" | "CHECK" | "CONSTRAINT" => {
+            "CONSTRAINT" => {
+                tokens.next();
+                self.clauses.push(Clause::DropConstraint);
+                return tokens.name().map(drop);
+            }
+            "INDEX" | "KEY" | "CHECK" => {
                 tokens.next();
                 return tokens.name().map(drop);
             }

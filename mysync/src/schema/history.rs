@@ -75,6 +75,13 @@ impl History {
             .collect()
     }
 
+    /// Those that are known, and `tables`.
+    #[must_use]
+    pub fn known_and(&self, tables: Vec<TableName>) -> Vec<TableName> {
+        let all: BTreeSet<TableName> = self.tables.keys().cloned().chain(tables).collect();
+        all.into_iter().collect()
+    }
+
     /// Applies a statement. Returns the followed tables that have to be looked up, as they cannot be told from it.
     pub fn apply(&mut self, changes: &[TableChange], filter: &TableFilter) -> Vec<TableName> {
         let mut unclear: BTreeMap<TableName, String> = BTreeMap::new();

@@ -110,6 +110,16 @@ impl Change {
         }
     }
 
+    /// Whether rows that are read before and after it are the same rows in the same form.
+    #[must_use]
+    pub fn is_harmless_to_readers(&self) -> bool {
+        let is_harmless = |clause: &Clause| {
+            use Clause::{Cascade, DefaultCharset, DropConstraint, Harmless};
+            matches!(clause, DefaultCharset(_) | Cascade | DropConstraint | Harmless)
+        };
+        matches!(self, Change::Alter(clauses) if clauses.iter().all(is_harmless))
+    }
+
     /// Whether a foreign key is added by which rows of the table change when a parent's row goes or gets another key.
     #[must_use]
     pub fn adds_cascade(&self) -> bool {
@@ -118,6 +128,12 @@ impl Change {
             Change::Alter(clauses) => clauses.contains(&Clause::Cascade),
             _ => false,
         }
+    }
+
+    /// Whether a foreign key of the table may go by it.
+    #[must_use]
+    pub fn drops_constraint(&self) -> bool {
+        matches!(self, Change::Alter(clauses) if clauses.contains(&Clause::DropConstraint))
     }
 
     /// What kind of statement it was, for people and programs.

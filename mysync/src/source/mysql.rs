@@ -1,5 +1,6 @@
 //! The real source: MySQL servers, by mysql_async.
 
+pub mod dump;
 pub mod heartbeat;
 
 mod cascades;
@@ -9,6 +10,8 @@ mod endpoint;
 mod errors;
 mod lookout;
 mod packets;
+pub mod plan;
+mod range;
 mod rows;
 mod servers;
 mod settings;
@@ -16,13 +19,14 @@ mod stream;
 mod tables;
 mod tls;
 mod wire;
+mod workers;
 
 pub use columns::DescribedColumn;
 
 use super::gtid_set::GtidSet;
 use super::preflight::Check;
 use super::topology::{self, Answer, Reached, Seen};
-use super::{Cascade, Facts, Gtids, RowsAnswer, RowsRequest, Server, Source};
+use super::{Cascade, Facts, Gtids, Parent, Progress, RowsAnswer, RowsRequest, Server, Source};
 use crate::checkpoint::Position;
 use crate::config::{self, Config};
 use crate::error::{Error, Result};
@@ -38,6 +42,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use stream::{EventStream, Pieces};
 use tokio::time::Instant;
+use workers::Workers;
 
 /// The servers of `source.servers`, of which one is followed.
 pub struct MySqlSource {
@@ -54,6 +59,10 @@ pub struct MySqlSource {
     heartbeat: Option<Heartbeat>,
     /// Why there was no server to follow, as it was told last.
     told: String,
+    /// Read rows beside the stream.
+    workers: Arc<Workers>,
+    /// The reader's name in mysync's own tables.
+    reader: String,
 }
 
 /// How long a choice may wait for a server to follow; the reader then begins anew.
@@ -80,6 +89,8 @@ impl MySqlSource {
             metrics: None,
             heartbeat: None,
             told: String::new(),
+            workers: Arc::default(),
+            reader: heartbeat::name(config),
         }
     }
 
@@ -118,6 +129,8 @@ impl MySqlSource {
             metrics: None,
             heartbeat: None,
             told: String::new(),
+            workers: Arc::default(),
+            reader: self.reader.clone(),
         }
     }
 
@@ -291,7 +304,11 @@ impl Source for MySqlSource {
     }
 
     fn read(&self, request: RowsRequest) -> impl Future<Output = Result<RowsAnswer>> + Send + 'static {
-        rows::read(self.detached(), request)
+        Arc::clone(&self.workers).read(self.detached(), request)
+    }
+
+    fn tell(&self, progress: Vec<Progress>) -> impl Future<Output = Result<()>> + Send + 'static {
+        dump::tell(self.detached(), progress)
     }
 
     async fn cascades(&mut self) -> Result<Vec<Cascade>> {
@@ -299,6 +316,13 @@ impl Source for MySqlSource {
         let cascades = cascades::find(self, &mut connection).await?;
         connection.disconnect().await.ok();
         Ok(cascades)
+    }
+
+    async fn parents(&mut self) -> Result<Vec<Parent>> {
+        let mut connection = self.connect().await?;
+        let parents = cascades::parents(self, &mut connection).await?;
+        connection.disconnect().await.ok();
+        Ok(parents)
     }
 
     async fn choose(&mut self, position: Option<&Position>) -> Result<Server> {

@@ -5,6 +5,7 @@ use mysync::config::{self, Config, OnDdl};
 use mysync::decode::Header;
 use mysync::error::{Error, Result};
 use mysync::queue::kafka::{KafkaSubscriber, topic_name};
+use mysync::queue::outdated::Outdated;
 use mysync::queue::{Batch, Publisher, Queue, Scan, Topic, TopicId};
 use mysync::reader::{self, Options};
 use mysync::schema::{TableName, TableSchema};
@@ -226,6 +227,19 @@ impl Queue for MemoryQueue {
 
     async fn published(&self, _from: mysync::version::Version) -> Result<mysync::queue::Published> {
         Ok(mysync::queue::Published::channel().1)
+    }
+
+    async fn tables(&self) -> Result<Vec<TableName>> {
+        Ok(Vec::new())
+    }
+
+    async fn outdated(
+        &self,
+        _topic: Topic<'_>,
+        _key_end: &[u8],
+        _before: mysync::version::Version,
+    ) -> Result<Outdated> {
+        Ok(Outdated::channel().1)
     }
 
     async fn subscriber(&self, _group: &str) -> Result<KafkaSubscriber> {

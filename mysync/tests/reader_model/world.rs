@@ -4,6 +4,7 @@ use super::events::{BORN_S, Log};
 use mysync::checkpoint::{Checkpoint, Position};
 use mysync::error::{Error, Result};
 use mysync::queue::kafka::KafkaSubscriber;
+use mysync::queue::outdated::Outdated;
 use mysync::queue::{Batch, Publisher, Queue, Scan, StoredRecord, Topic, TopicId};
 use mysync::schema::{TableName, TableSchema};
 use mysync::source::preflight::Check;
@@ -287,6 +288,14 @@ impl Queue for MemoryQueue {
 
     async fn published(&self, _from: Version) -> Result<mysync::queue::Published> {
         Ok(mysync::queue::Published::channel().1)
+    }
+
+    async fn tables(&self) -> Result<Vec<TableName>> {
+        Ok(Vec::new())
+    }
+
+    async fn outdated(&self, _topic: Topic<'_>, _key_end: &[u8], _before: Version) -> Result<Outdated> {
+        Ok(Outdated::channel().1)
     }
 
     async fn subscriber(&self, _group: &str) -> Result<KafkaSubscriber> {

@@ -1,140 +1,171 @@
-//! What a session does about refreshes: begins them, and publishes their rows when the stream is at their watermark.
+//! What a session does about refreshes: has rows read, and publishes them when the stream is at their watermark.
+//!
+//! They are published in slices between the stream's own transactions, so that a change waits for one slice at most.
 
 use super::{BATCH_BYTES, Context, Progress, Session, now_ns};
 use crate::config::Format;
-use crate::decode::TableRows;
-use crate::encode::{EventPlace, refuse};
+use crate::encode::{EventPlace, TableEncoder, refuse};
 use crate::error::Result;
 use crate::queue::{Publisher, Queue, TopicId};
-use crate::reader::refresh::{Chunk, Marked, store};
-use crate::source::{RowsAnswer, Source};
+use crate::reader::refresh::{Chunk, Marked, Reading};
+use crate::source::Source;
 use tokio::time::Instant;
 
 impl<S: Source, Q: Queue> Session<'_, S, Q> {
-    /// Publishes what is read and due, and begins what is next.
+    /// Publishes a slice of what is read and due, and begins what is next.
     pub(super) async fn tend_refresh(&mut self) -> Result<()> {
-        if self.progress.refresh.len() == 0 {
+        if self.progress.refresh.is_idle() {
             return Ok(());
         }
-        if self.progress.is_commit_possible()
-            && let Some((mut chunk, marked)) = self.progress.refresh.take_marked()
-        {
-            let answer = chunk.answer().await?;
-            let published = self
-                .progress
-                .publish_read(&chunk, answer, marked, &self.context, &mut self.publisher);
-            published.await.map_err(|error| self.progress.tracker.locate(error))?;
-            self.context
-                .options
-                .metrics
-                .refresh_pending(self.progress.refresh.keys());
+        let (context, progress) = (&self.context, &mut self.progress);
+        if progress.is_commit_possible() {
+            progress.refresh.take_signals(context.filter, progress.next_version);
+            let published = progress.publish_slice(context, &mut self.publisher).await;
+            published.map_err(|error| progress.tracker.locate(error))?;
         }
-        let (options, keys) = (self.context.options, self.context.keys);
-        self.progress.refresh.begin(&*self.source, |request| {
-            let (database, table) = &request.table;
-            request.key = keys.get(&format!("{database}.{table}")).cloned();
-            request.strict = options.form.messages().format == Format::DebeziumStrict;
-        });
-        self.progress.refresh.complain();
+        let form = &context.options.form;
+        let reading = Reading {
+            form,
+            filter: context.filter,
+            keys: context.keys,
+            is_strict: form.messages().format == Format::DebeziumStrict,
+        };
+        let (source, refresh) = (&*self.source, &mut progress.refresh);
+        refresh
+            .tend(source, self.queue, &reading, progress.next_version)
+            .await?;
+        context.options.metrics.refresh_pending(refresh.keys());
         Ok(())
     }
 }
 
 impl Progress {
-    async fn publish_read<P: Publisher>(
+    /// Adds what refreshes need to the next checkpoint's Kafka transaction.
+    pub(super) async fn save_refreshes<P: Publisher>(
         &mut self,
-        chunk: &Chunk,
-        answer: RowsAnswer,
-        marked: Marked,
         context: &Context<'_>,
         publisher: &mut P,
     ) -> Result<()> {
-        let (database, table) = (&chunk.table.0, &chunk.table.1);
-        let mut wanted = chunk.keys.clone();
-        let mut left = Vec::new();
-        if context.filter.follows(database, table) {
-            let topic = publisher.declare(context.options.form.topic(database, table)).await?;
-            let mut index = 0;
-            if let Some(rows) = &answer.rows {
-                self.publish_rows(rows, &mut wanted, (topic, marked), &mut index, context, publisher)
-                    .await?;
+        self.refresh.take_signals(context.filter, self.next_version);
+        self.refresh.save(publisher, &mut self.batch, self.next_version).await
+    }
+
+    async fn publish_slice<P: Publisher>(&mut self, context: &Context<'_>, publisher: &mut P) -> Result<()> {
+        let Some((index, mut chunk, marked)) = self.refresh.take_due() else {
+            return Ok(());
+        };
+        // A table that is not there, and never was, needs no topic.
+        let topic = match chunk.is_empty() {
+            true => TopicId::MAX,
+            false => {
+                let topic = context.options.form.topic(&chunk.table.0, &chunk.table.1);
+                publisher.declare(topic).await?
             }
-            for (key, is_touched) in wanted {
-                match (is_touched, answer.is_complete) {
-                    (true, _) => {}
-                    (false, true) => {
-                        let (encoder, rows) = context.options.form.gone(database, table, topic, &key)?;
-                        self.publish_gone(encoder, &rows, &key, marked, index)?;
-                        self.send_if_full(publisher).await?;
-                        index += 1;
-                    }
-                    (false, false) => left.push(String::from_utf8_lossy(&key).into_owned()),
-                }
-            }
-            tracing::debug!(database, table, rows = index, left = left.len(), "rows were refreshed");
-            context.options.metrics.refreshed(index.into());
-        } else {
-            tracing::warn!(
+        };
+        let changes_before = self.open.changes;
+        let is_whole = self.publish_rows(&mut chunk, topic, marked, context)?;
+        if is_whole {
+            let left = self.publish_gone(&mut chunk, topic, marked, context, publisher).await?;
+            let (database, table, rows) = (&chunk.table.0, &chunk.table.1, chunk.published);
+            tracing::debug!(
                 database,
                 table,
-                "rows of a table that is not followed any more are not refreshed"
+                rows,
+                gone = chunk.gone,
+                left = left.len(),
+                "rows were refreshed"
             );
+            self.refresh.finish(index, &chunk, left);
+        } else {
+            self.refresh.give_back(index, chunk);
         }
-        if let Some((topic, id)) = self.refresh.finish(chunk.keys.len(), left) {
-            store(topic, &mut self.batch, self.next_version).record(&id, None);
-        }
-        Ok(())
+        let changes = self.open.changes - changes_before;
+        context.options.metrics.refreshed(changes);
+        self.send_if_full(publisher).await
     }
 
-    /// Publishes the rows that the stream has not changed, and takes their keys off what is wanted.
-    async fn publish_rows<P: Publisher>(
+    /// Publishes rows that the stream has not changed, up to a full batch; whether these were the last ones.
+    fn publish_rows(
         &mut self,
-        rows: &TableRows,
-        wanted: &mut std::collections::BTreeMap<Vec<u8>, bool>,
-        (topic, marked): (TopicId, Marked),
-        index: &mut u32,
+        chunk: &mut Chunk,
+        topic: TopicId,
+        marked: Marked,
+        context: &Context<'_>,
+    ) -> Result<bool> {
+        let Some(answer) = chunk.answer.take() else {
+            return Ok(true);
+        };
+        if let Some(rows) = &answer.rows {
+            let mut encoder = match chunk.encoder.take() {
+                Some(encoder) => encoder,
+                None => {
+                    let name = format!("{}.{}", chunk.table.0, chunk.table.1);
+                    let configured = context.keys.get(&name);
+                    context
+                        .options
+                        .form
+                        .table(rows.map(), topic, configured.map(Vec::as_slice))?
+                }
+            };
+            self.frame_read(&encoder, marked);
+            let mut key = Vec::new();
+            while chunk.place < rows.len() && self.batch.bytes_len() < BATCH_BYTES {
+                let place = chunk.place;
+                let row = rows.row(place).map_err(refuse)?;
+                chunk.place += 1;
+                if chunk.looks_at_keys() {
+                    key.clear();
+                    encoder.write_key(&row, &mut key)?;
+                    // A row that was not asked for: its key is another in all but the column's collation.
+                    let is_meant = chunk.wanted.as_mut().is_none_or(|wanted| wanted.remove(&key));
+                    if !is_meant || chunk.is_touched(&key) {
+                        continue;
+                    }
+                }
+                let index = u32::try_from(place).unwrap_or(u32::MAX);
+                encoder.encode_read(&row, index, &mut self.frame, self.next_version, &mut self.batch)?;
+                chunk.published += 1;
+                self.count_read()?;
+            }
+            chunk.encoder = Some(encoder);
+        }
+        let is_whole = answer.rows.as_ref().is_none_or(|rows| chunk.place >= rows.len());
+        chunk.answer = Some(answer);
+        Ok(is_whole)
+    }
+
+    /// Publishes the keys that were not found as deleted. Gives those of which nothing is known.
+    async fn publish_gone<P: Publisher>(
+        &mut self,
+        chunk: &mut Chunk,
+        topic: TopicId,
+        marked: Marked,
         context: &Context<'_>,
         publisher: &mut P,
-    ) -> Result<()> {
-        let map = rows.map();
-        let configured = context.keys.get(&format!("{}.{}", map.database, map.table));
-        let mut encoder = context.options.form.table(map, topic, configured.map(Vec::as_slice))?;
-        self.frame_read(&encoder, marked);
-        let mut key = Vec::new();
-        for place in 0..rows.len() {
-            let row = rows.row(place).map_err(refuse)?;
-            key.clear();
-            encoder.write_key(&row, &mut key)?;
-            // A row that was not asked for: its key is another in all but the column's collation.
-            let Some(is_touched) = wanted.remove(&key) else {
-                continue;
-            };
-            if is_touched {
-                continue;
+    ) -> Result<Vec<Vec<u8>>> {
+        let mut left = Vec::new();
+        let is_complete = chunk.answer.as_ref().is_some_and(|answer| answer.is_complete);
+        for key in std::mem::take(&mut chunk.wanted).unwrap_or_default() {
+            match (chunk.is_touched(&key), is_complete) {
+                (true, _) => {}
+                (false, false) => left.push(key),
+                (false, true) => {
+                    let (database, table) = (&chunk.table.0, &chunk.table.1);
+                    let (mut encoder, rows) = context.options.form.gone(database, table, topic, &key)?;
+                    self.frame_read(&encoder, marked);
+                    let row = rows.row(0).map_err(refuse)?;
+                    let index = u32::try_from(chunk.published + chunk.gone).unwrap_or(u32::MAX);
+                    encoder.encode_gone(&key, &row, index, &mut self.frame, self.next_version, &mut self.batch)?;
+                    chunk.gone += 1;
+                    self.count_read()?;
+                    self.send_if_full(publisher).await?;
+                }
             }
-            encoder.encode_read(&row, *index, &mut self.frame, self.next_version, &mut self.batch)?;
-            self.count_read()?;
-            self.send_if_full(publisher).await?;
-            *index += 1;
         }
-        Ok(())
+        Ok(left)
     }
 
-    fn publish_gone(
-        &mut self,
-        mut encoder: crate::encode::TableEncoder,
-        rows: &TableRows,
-        key: &[u8],
-        marked: Marked,
-        index: u32,
-    ) -> Result<()> {
-        self.frame_read(&encoder, marked);
-        let row = rows.row(0).map_err(refuse)?;
-        encoder.encode_gone(key, &row, index, &mut self.frame, self.next_version, &mut self.batch)?;
-        self.count_read()
-    }
-
-    fn frame_read(&mut self, encoder: &crate::encode::TableEncoder, marked: Marked) {
+    fn frame_read(&mut self, encoder: &TableEncoder, marked: Marked) {
         let (file, file_number, offset) = self.tracker.place();
         let place = EventPlace {
             timestamp_s: marked.timestamp_s,
@@ -157,6 +188,7 @@ impl Progress {
     fn count_read(&mut self) -> Result<()> {
         self.next_version = self.next_version.next()?;
         self.open.changes += 1;
+        self.open.read += 1;
         self.open_since.get_or_insert_with(Instant::now);
         Ok(())
     }

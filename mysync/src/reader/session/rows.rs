@@ -6,10 +6,13 @@ use crate::decode::{Event, RowsEvent, TableMap, TableMapEvent};
 use crate::encode::{EventPlace, TableEncoder, refuse};
 use crate::error::{Error, Result};
 use crate::queue::Publisher;
+use crate::reader::cascade;
 use crate::reader::digest::TableSeed;
-use crate::reader::refresh::{Marked, is_marks};
+use crate::reader::refresh::{Marked, Watched, watched};
 use crate::reader::watch::Watch;
+use crate::source::Parent;
 use crate::stop_point::{self, StopPoint};
+use std::sync::Arc;
 use tokio::time::Instant;
 
 /// A table that a Table_map introduced; without an encoder if it is not followed.
@@ -19,8 +22,10 @@ pub(super) struct Table {
     seed: TableSeed,
     encoder: Option<TableEncoder>,
     watch: Watch,
-    /// It has the watermarks of refreshes.
-    marks: bool,
+    /// Rows of followed tables change with its own, without a trace.
+    parent: Option<Arc<Parent>>,
+    /// It has the watermarks of refreshes, or requests.
+    watched: Option<Watched>,
 }
 
 impl Progress {
@@ -50,14 +55,16 @@ impl Progress {
             None
         };
         let watch = Watch::new(&mut map, encoder.is_some(), context.options);
-        let marks = encoder.is_none() && is_marks(&mut map);
+        let watched = if encoder.is_none() { watched(&mut map) } else { None };
         let seed = TableSeed::new(&map.database, &map.table);
+        let parent = self.statements.parent(&map.database, &map.table);
         let table = Table {
             map,
             seed,
             encoder,
             watch,
-            marks,
+            parent,
+            watched,
         };
         self.tables.insert(event.table_id, table);
         Ok(())
@@ -79,16 +86,24 @@ impl Progress {
             ))
             .hint("this is a defect: please report it with the events around"));
         };
+        if let Some(parent) = &table.parent
+            && cascade::strikes(parent, rows, &table.map)?
+        {
+            let reason = format!("rows went with those of {}.{}", parent.table.0, parent.table.1);
+            for child in &parent.children {
+                self.refresh.again(child, &reason, self.next_version);
+            }
+        }
         let changes_before = self.open.changes;
         let Some(encoder) = &mut table.encoder else {
             self.trail.sight(table.watch.rows(rows, &table.map, 0));
-            if table.marks {
+            if let Some(watched) = table.watched {
                 let marked = Marked {
                     timestamp_s: event.header.timestamp_seconds,
                     commit_us: self.transaction.commit_us(),
                     server_id: event.header.server_id,
                 };
-                self.refresh.see(rows, &table.map, marked);
+                self.refresh.see(rows, &table.map, watched, marked);
             }
             return Ok(());
         };
@@ -122,7 +137,7 @@ impl Progress {
             encoder.encode(&change, self.row, &mut self.frame, self.next_version, &mut self.batch)?;
             if is_read {
                 let keys = (before..self.batch.len()).filter_map(|place| self.batch.record(place));
-                keys.for_each(|record| self.refresh.touch(record.key));
+                keys.for_each(|record| self.refresh.touch(database, table_name, record.key));
             }
             self.row = self.row.checked_add(1).ok_or_else(too_many_rows)?;
             self.next_version = self.next_version.next()?;

@@ -1,5 +1,5 @@
-//! What a session does about statements that are about tables: the policies `on_ddl` and `on_cascade`, the topics
-//! `<prefix>.__ddl` and `<prefix>.__refresh_due`, and the schema history where the binlog does not describe the tables.
+//! What a session does about statements that are about tables: the policies `on_ddl` and `on_cascade`, the topic
+//! `<prefix>.__ddl`, and the schema history where the binlog does not describe the tables.
 
 use super::{Context, Session};
 use crate::checkpoint::Position;
@@ -7,12 +7,15 @@ use crate::config::{OnCascade, OnDdl};
 use crate::decode::{Format, TableMap};
 use crate::error::{Error, Result};
 use crate::queue::{Origin, Publisher, Queue, Topic, TopicId};
+use crate::reader::cascade::Parents;
+use crate::reader::refresh::Table;
 use crate::reader::survey::survey;
 use crate::reader::tracker::{Ddl, Tracker, shorten};
 use crate::schema::{self, History, Statement, Survey, TableChange, TableName};
-use crate::source::{Cascade, Facts, Source};
+use crate::source::{Cascade, Facts, Parent, Source};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The compacted topic of the schema history.
 const SCHEMA_TOPIC: &str = "schema";
@@ -20,8 +23,9 @@ const SCHEMA_TOPIC: &str = "schema";
 /// The log of statements that changed rows without row events.
 const DDL_TOPIC: &str = "ddl";
 
-/// The compacted topic of tables that must be refreshed: key `["database","table"]`, an empty table for all of a database.
-const REFRESH_TOPIC: &str = "refresh_due";
+/// The compacted topic of tables that readers without refreshes of tables have marked for one: key `["database","table"]`, an
+/// empty table for all of a database.
+const DUE_TOPIC: &str = "refresh_due";
 
 /// What is known beside the rows.
 pub(super) struct Statements {
@@ -30,9 +34,13 @@ pub(super) struct Statements {
     history: Option<(History, TopicId)>,
     /// The last look ahead, good for the statements that it saw.
     survey: Option<Survey>,
+    /// The tables with whose rows those of others change without a trace, where that is followed.
+    parents: Parents,
+    /// Tables that were marked for a refresh, and the statements that are the reason.
+    due: Vec<(TableName, String)>,
 }
 
-/// Value of a record of the topic `__ddl`, and of `__refresh_due`, which has the last one of each table.
+/// Value of a record of the topic `__ddl`.
 #[derive(Debug, Serialize)]
 struct Published<'a> {
     database: &'a str,
@@ -48,31 +56,42 @@ struct Published<'a> {
 }
 
 impl Statements {
-    /// Finds out what holds at a checkpoint.
+    /// Finds out what holds at a checkpoint; `forgets` what was known of tables before.
     pub(super) async fn open<S: Source, Q: Queue>(
         source: &mut S,
         queue: &Q,
         publisher: &mut Q::Publisher,
         context: &Context<'_>,
         position: &Position,
+        forgets: bool,
     ) -> Result<Self> {
+        let mut due = Vec::new();
         if context.options.on_ddl == OnDdl::Refresh {
-            publisher.declare(Topic::Compacted(REFRESH_TOPIC)).await?;
-            remind(queue).await?;
+            publisher.declare(Topic::Compacted(DUE_TOPIC)).await?;
+            due = marked(queue).await?;
         }
         let facts = source.facts().await?;
         let mut statements = Self {
             facts,
             history: None,
             survey: None,
+            parents: Parents::default(),
+            due,
         };
+        if statements.follows_cascades(context) {
+            statements.parents = Parents::new(source.parents().await?);
+        }
         if facts.names_columns {
             return Ok(statements);
         }
         let topic = publisher.declare(Topic::Compacted(SCHEMA_TOPIC)).await?;
         let scan = queue.scan(SCHEMA_TOPIC, 0).await?;
         let mut history = History::load(scan, facts.names_charsets).await?;
-        let missing = history.missing(source.tables().await?);
+        // What statements did in a gap nobody knows.
+        let missing = match forgets {
+            true => history.known_and(source.tables().await?),
+            false => history.missing(source.tables().await?),
+        };
         if !missing.is_empty() {
             let survey = survey(source, position, &missing, context.filter, facts.lower_case_names).await?;
             let at = Tracker::new(position.clone())?.event_end();
@@ -81,6 +100,15 @@ impl Statements {
         }
         statements.history = Some((history, topic));
         Ok(statements)
+    }
+
+    fn follows_cascades(&self, context: &Context<'_>) -> bool {
+        !self.facts.logs_cascades && context.options.on_cascade == OnCascade::Follow
+    }
+
+    /// What changes with the rows of a table without a trace, where that is followed.
+    pub(super) fn parent(&self, database: &str, table: &str) -> Option<Arc<Parent>> {
+        self.parents.get(database, table)
     }
 
     /// Adds to a Table_map what the binlog does not say.
@@ -92,26 +120,55 @@ impl Statements {
     }
 }
 
-/// Says which tables still wait for their refresh.
-async fn remind<Q: Queue>(queue: &Q) -> Result<()> {
-    let mut scan = queue.scan(REFRESH_TOPIC, 0).await?;
-    let mut due = BTreeMap::new();
+/// The tables that are marked for a refresh.
+async fn marked<Q: Queue>(queue: &Q) -> Result<Vec<(TableName, String)>> {
+    let mut scan = queue.scan(DUE_TOPIC, 0).await?;
+    let mut due: BTreeMap<TableName, String> = BTreeMap::new();
     while let Some(record) = scan.next().await? {
-        let table = String::from_utf8_lossy(&record.key).into_owned();
+        let Ok(name) = serde_json::from_slice::<TableName>(&record.key) else {
+            continue;
+        };
         match record.value {
-            Some(value) => drop(due.insert(table, value)),
-            None => drop(due.remove(&table)),
+            Some(value) => {
+                let reason = serde_json::from_slice::<serde_json::Value>(&value).unwrap_or_default();
+                let statement = shorten(reason["statement"].as_str().unwrap_or_default());
+                due.insert(name, statement);
+            }
+            None => drop(due.remove(&name)),
         }
     }
-    for (table, value) in due {
-        let reason = serde_json::from_slice::<serde_json::Value>(&value).unwrap_or_default();
-        let statement = shorten(reason["statement"].as_str().unwrap_or_default());
-        tracing::warn!(table, statement, "marked for a refresh that is still due");
-    }
-    Ok(())
+    Ok(due.into_iter().collect())
 }
 
 impl<S: Source, Q: Queue> Session<'_, S, Q> {
+    /// Takes up the marks that there are; the next checkpoint passes that.
+    pub(super) async fn take_due(&mut self) -> Result<()> {
+        for ((database, table), statement) in std::mem::take(&mut self.progress.statements.due) {
+            self.refresh_tables(&database, &table, &statement).await?;
+            let topic = self.publisher.declare(Topic::Compacted(DUE_TOPIC)).await?;
+            let key = serde_json::to_vec(&(&database, &table)).unwrap_or_default();
+            self.append(topic, &key, None);
+        }
+        Ok(())
+    }
+
+    /// Has a table read anew because of a statement, or all of a database that have been published.
+    async fn refresh_tables(&mut self, database: &str, table: &str, statement: &str) -> Result<()> {
+        let names = match table.is_empty() {
+            false => vec![(database.to_owned(), table.to_owned())],
+            true => self.queue.tables().await?,
+        };
+        let (filter, now) = (self.context.filter, self.progress.next_version);
+        for name in names
+            .iter()
+            .filter(|name| name.0 == database && filter.follows(&name.0, &name.1))
+        {
+            let table = Table::new(name, None, now).because(&shorten(statement));
+            self.progress.refresh.add(table);
+        }
+        Ok(())
+    }
+
     /// Acts upon the statement that was just read, if there was one, and all of its event has come.
     pub(super) async fn take_statement(&mut self) -> Result<()> {
         if self.progress.unpacking.is_some() {
@@ -135,10 +192,14 @@ impl<S: Source, Q: Queue> Session<'_, S, Q> {
     }
 
     async fn take_changes(&mut self, changes: &[TableChange], ddl: &Ddl) -> Result<()> {
-        for (database, table) in changes.iter().flat_map(TableChange::names) {
-            self.progress.refresh.void(database, table);
+        let now = self.progress.next_version;
+        for change in changes.iter().filter(|change| !change.change.is_harmless_to_readers()) {
+            for (database, table) in change.names() {
+                self.progress.refresh.void(database, table, now);
+            }
         }
         self.refuse_cascades(changes, ddl).await?;
+        self.follow_cascades(changes, ddl).await?;
         let filter = self.context.filter;
         for change in changes.iter().filter(|change| change.change.changes_rows()) {
             for (database, table) in change.names() {
@@ -167,7 +228,7 @@ impl<S: Source, Q: Queue> Session<'_, S, Q> {
             table,
             statement = shorten(&ddl.text),
             policy,
-            "a statement changes rows without row events: the stores keep what they have"
+            "a statement changes rows without row events"
         );
         let (file, _, offset) = self.progress.tracker.place();
         let value = serde_json::to_vec(&Published {
@@ -185,8 +246,7 @@ impl<S: Source, Q: Queue> Session<'_, S, Q> {
         let topic = self.publisher.declare(Topic::Log(DDL_TOPIC)).await?;
         self.append(topic, &key, Some(&value));
         if self.context.options.on_ddl == OnDdl::Refresh {
-            let topic = self.publisher.declare(Topic::Compacted(REFRESH_TOPIC)).await?;
-            self.append(topic, &key, Some(&value));
+            self.refresh_tables(database, table, &ddl.text).await?;
         }
         Ok(())
     }
@@ -215,7 +275,7 @@ impl<S: Source, Q: Queue> Session<'_, S, Q> {
 
     /// Stops where a statement adds a foreign key that changes rows of a followed table, or may bring one in by a rename.
     async fn refuse_cascades(&mut self, changes: &[TableChange], ddl: &Ddl) -> Result<()> {
-        if self.progress.statements.facts.logs_cascades || self.context.options.on_cascade == OnCascade::Ignore {
+        if self.progress.statements.facts.logs_cascades || self.context.options.on_cascade != OnCascade::Refuse {
             return Ok(());
         }
         let refuse = |detail: String| {
@@ -245,6 +305,30 @@ impl<S: Source, Q: Queue> Session<'_, S, Q> {
             Some(cascade) => Err(refuse(cascade.to_string())),
             None => Ok(()),
         }
+    }
+
+    /// Looks at foreign keys again where a statement may have changed them. What one that is gone has done before, and a server that is
+    /// asked now does not know of, is found in the child's table.
+    async fn follow_cascades(&mut self, changes: &[TableChange], ddl: &Ddl) -> Result<()> {
+        if !self.progress.statements.follows_cascades(&self.context) {
+            return Ok(());
+        }
+        let filter = self.context.filter;
+        for change in changes.iter().filter(|change| change.change.drops_constraint()) {
+            let name = (change.database.clone(), change.table.clone());
+            if filter.follows(&name.0, &name.1) {
+                let now = self.progress.next_version;
+                self.progress.refresh.again(&name, &shorten(&ddl.text), now);
+            }
+        }
+        let is_new = |change: &TableChange| {
+            change.change.adds_cascade() || change.change.drops_constraint() || change.names().count() > 1
+        };
+        if changes.iter().any(is_new) {
+            self.progress.statements.parents = Parents::new(self.source.parents().await?);
+            self.progress.tables.clear();
+        }
+        Ok(())
     }
 
     /// Brings the schema history up to the statement.

@@ -184,12 +184,12 @@ fn unscaled(bytes: &[u8], scale: usize) -> Option<String> {
 }
 
 /// The text, if it is made of digits and some signs only.
-fn plain(text: &str, signs: &str) -> Option<String> {
+pub(super) fn plain(text: &str, signs: &str) -> Option<String> {
     let is_plain = |character: char| character.is_ascii_digit() || signs.contains(character);
     (!text.is_empty() && text.chars().all(is_plain)).then(|| text.to_owned())
 }
 
-fn in_quotes(text: String) -> String {
+pub(super) fn in_quotes(text: String) -> String {
     format!("'{text}'")
 }
 

@@ -57,9 +57,9 @@ impl Endpoint {
                  this one a source.server_id that nobody else has",
             ),
             1236 => Error::definite(what).detail(server).hint(
-                "the binlog does not have this position any more (purged or reset): load the tables anew under a new \
-                 kafka.prefix and reader.name",
-            ),
+                "the binlog does not have this position any more (purged or reset): load the tables anew, by reader.on_gap = \"refresh\"",
+            )
+            .gap(),
             _ => Error::definite(what)
                 .detail(server)
                 .hint("mend what the server says and start again"),

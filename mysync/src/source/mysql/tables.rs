@@ -1,6 +1,7 @@
 //! What followed tables are now, by information_schema.
 
 use super::MySqlSource;
+use crate::decode::TableMap;
 use crate::error::{Error, Result};
 use crate::schema::{Column, SqlType, TableName, TableSchema, charset, charset_of_collation};
 use mysql_async::prelude::Queryable;
@@ -82,6 +83,39 @@ pub(super) async fn collations(
     let rows = source.rows(connection, &statement).await?;
     let pair = |row: &Row| Some((row.get::<String, usize>(0)?, row.get::<String, usize>(1)?));
     Ok(rows.iter().filter_map(pair).collect())
+}
+
+/// A unique index of exactly these columns, in this order, over their whole values.
+pub(super) async fn unique_index(
+    source: &MySqlSource,
+    connection: &mut Conn,
+    name: &TableName,
+    map: &TableMap,
+    columns: &[usize],
+) -> Result<Option<String>> {
+    let statement = format!(
+        "SELECT index_name, column_name, sub_part IS NULL FROM information_schema.statistics {} AND non_unique = 0 \
+         ORDER BY index_name, seq_in_index",
+        within(name)
+    );
+    let rows = source.rows(connection, &statement).await?;
+    let mut indexes: BTreeMap<String, Vec<(String, bool)>> = BTreeMap::new();
+    for row in &rows {
+        let text = |index: usize| row.get::<Option<String>, usize>(index).flatten().unwrap_or_default();
+        let is_whole = row.get::<u8, usize>(2) == Some(1);
+        indexes.entry(text(0)).or_default().push((text(1), is_whole));
+    }
+    let is_it = |parts: &Vec<(String, bool)>| {
+        parts.len() == columns.len()
+            && parts
+                .iter()
+                .zip(columns)
+                .all(|((part, is_whole), index)| *is_whole && map.columns[*index].name == *part)
+    };
+    Ok(indexes
+        .into_iter()
+        .find(|(_, parts)| is_it(parts))
+        .map(|(index, _)| index))
 }
 
 /// The condition by which information_schema finds a table. The names' collation may take two tables for one.

@@ -4,6 +4,7 @@ use super::binlog::{Binlog, FILE_START, server_uuid};
 use crate::checkpoint::{Checkpoint, Position};
 use crate::error::{Error, Result};
 use crate::queue::kafka::KafkaSubscriber;
+use crate::queue::outdated::Outdated;
 use crate::queue::{Batch, Published, Publisher, Queue, Scan, StoredRecord, Topic, TopicId};
 use crate::schema::{TableName, TableSchema};
 use crate::source::preflight::Check;
@@ -202,6 +203,14 @@ impl Queue for MemoryQueue {
 
     async fn published(&self, _from: Version) -> Result<Published> {
         Ok(Published::channel().1)
+    }
+
+    async fn tables(&self) -> Result<Vec<TableName>> {
+        Ok(Vec::new())
+    }
+
+    async fn outdated(&self, _topic: Topic<'_>, _key_end: &[u8], _before: Version) -> Result<Outdated> {
+        Ok(Outdated::channel().1)
     }
 
     async fn subscriber(&self, _group: &str) -> Result<KafkaSubscriber> {
