@@ -218,7 +218,7 @@ pub async fn run<S: Source, Q: Queue>(
         };
         let (changes_before, tried_at) = (summary.changes, Instant::now());
         let opened = tokio::select! {
-            opened = Session::open(source, queue, filter, keys, options, &mut summary, stop.clone(), gap.take()) => opened,
+            opened = Session::open(source, queue, (filter, keys), options, &mut summary, stop.clone(), gap.take()) => opened,
             () = tenure.ended() => Err(Tenure::over()),
             () = stop.stopped() => break,
         };

@@ -114,8 +114,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
     pub(super) async fn open(
         source: &'r mut S,
         queue: &'r Q,
-        filter: &'r TableFilter,
-        keys: &'r BTreeMap<String, Vec<String>>,
+        (filter, keys): (&'r TableFilter, &'r BTreeMap<String, Vec<String>>),
         options: &'r Options,
         summary: &'r mut Summary,
         stop: Stop,

@@ -53,12 +53,15 @@ impl Signal {
 const ASCII_BIN: u16 = 65;
 const UTF8MB4_BIN: u16 = 46;
 
+/// A column's name, whether it is unsigned, and the id of its collation.
+type KnownColumn = (&'static str, bool, Option<u16>);
+
 /// Which of the tables it is, if any; adds what the binlog does not say of it.
 pub(in crate::reader) fn watched(map: &mut TableMap) -> Option<Watched> {
     if map.database != INTERNAL_DATABASE {
         return None;
     }
-    let (watched, columns): (Watched, &[(&str, bool, Option<u16>)]) = match map.table.as_str() {
+    let (watched, columns): (Watched, &[KnownColumn]) = match map.table.as_str() {
         WATERMARK_TABLE => (
             Watched::Marks,
             &[("reader", false, Some(ASCII_BIN)), ("mark", false, Some(ASCII_BIN))],
