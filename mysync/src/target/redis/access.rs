@@ -7,7 +7,7 @@ use crate::tls::connector;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, RedisConnectionInfo, Value};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_native_tls::TlsConnector;
@@ -46,9 +46,14 @@ impl Access {
         let what = || format!("cannot connect to Redis at {address}");
         match tokio::time::timeout(CONNECT_TIMEOUT, self.connect(address, &what)).await {
             Ok(opened) => opened,
-            Err(_) => Err(Error::transient(what())
-                .detail(format!("no answer within {CONNECT_TIMEOUT:?}"))
-                .hint("is Redis up?")),
+            Err(_) => {
+                let hint = match self.tls {
+                    None => "is Redis up?",
+                    Some(_) => "is Redis up, and is this its tls-port?",
+                };
+                let detail = format!("no answer within {CONNECT_TIMEOUT:?}");
+                Err(Error::transient(what()).detail(detail).hint(hint))
+            }
         }
     }
 
@@ -61,10 +66,9 @@ impl Access {
             Some(tls) => {
                 let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
                 let host = host.trim_start_matches('[').trim_end_matches(']');
-                let stream = tls
-                    .connect(host, stream)
-                    .await
-                    .map_err(|error| sort_tls(&error, what()))?;
+                let refused = |error: &dyn std::fmt::Display| sort_tls(&error.to_string(), what());
+                let mut stream = tls.connect(host, stream).await.map_err(|error| refused(&error))?;
+                first_words(&mut stream).await.map_err(|error| refused(&error))?;
                 self.log_in(address, stream, what).await
             }
         }
@@ -84,6 +88,14 @@ impl Access {
             driver: tokio::spawn(driver),
         })
     }
+}
+
+/// Asks for a line, whatever it says. A server judges the client's certificate after the client holds the connection for made,
+/// and says why only to who listens before it writes again.
+async fn first_words(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> std::io::Result<()> {
+    stream.write_all(b"PING\r\n").await?;
+    while stream.read_u8().await? != b'\n' {}
+    Ok(())
 }
 
 fn login(user: Option<&str>, password: &str) -> RedisConnectionInfo {

@@ -178,15 +178,21 @@ impl Cluster {
         self.cursors(rows, &unknown).await?;
         let which = self.masters();
         let mut found = self.read(rows, &partitions, &which).await?.into_iter();
-        for step in steps {
-            let Some(held) = self.held.get(&step.partition) else {
-                continue;
-            };
-            let expected = which.iter().map(|index| held.cursors[*index]);
+        let mut others = Vec::new();
+        for partition in &partitions {
+            let held = self.held.get(partition);
+            let expected = which.iter().map(|index| held.and_then(|held| held.cursors[*index]));
             let same = expected
                 .zip(found.by_ref())
                 .filter(|(expected, found)| expected == found);
-            if same.count() < which.len() || self.least(&step.partition, held) != step.cursor_before {
+            if same.count() < which.len() {
+                others.push(partition.clone());
+            }
+        }
+        self.cursors(rows, &others).await?;
+        for step in steps {
+            let held = self.held.get(&step.partition);
+            if held.and_then(|held| self.least(&step.partition, held)) != step.cursor_before {
                 return Err(moved(&step.partition));
             }
         }

@@ -61,11 +61,10 @@ pub(super) fn sort(error: &RedisError, what: String) -> Error {
 }
 
 /// Sorts what went wrong before a connection was encrypted.
-pub(super) fn sort_tls(error: &native_tls::Error, what: String) -> Error {
-    let text = error.to_string();
+pub(super) fn sort_tls(text: &str, what: String) -> Error {
     let hint = if text.contains("certificate verify failed") {
         "the server's certificate is not to be trusted as it is: check writer.redis.tls.ca, the host in the address, or mode"
-    } else if wants_certificate(&text) {
+    } else if wants_certificate(text) {
         CERTIFICATE_HINT
     } else if text.contains("wrong version number") || text.contains("packet length too long") {
         "this port does not speak TLS: use its tls-port, or remove [writer.redis.tls]"
