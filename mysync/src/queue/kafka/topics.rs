@@ -1,8 +1,9 @@
 //! Topics: created with settings that lose nothing, refused with any other.
 
 use super::connection::metadata;
+use super::subscriber::Topics;
 use super::{ANSWER_TIMEOUT, KafkaQueue, sort, topic_name};
-use crate::config::Topics;
+use crate::config;
 use crate::error::{Error, Result};
 use crate::queue::Topic;
 use crate::source::preflight::{self, Check};
@@ -92,6 +93,8 @@ pub(super) async fn checks(queue: &KafkaQueue) -> Result<Vec<Check>> {
         waivable,
     };
     let other = other_layout(&metadata, &kafka.prefix, queue.config.messages.topics);
+    let names = metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name);
+    let entangled = Topics::new(&kafka.prefix).entangled(names).map(str::to_owned);
     let factor = kafka.replication_factor;
     let isr = kafka.min_insync_replicas;
     Ok(vec![
@@ -120,6 +123,14 @@ pub(super) async fn checks(queue: &KafkaQueue) -> Result<Vec<Check>> {
             false,
         ),
         Check {
+            name: "kafka.prefix",
+            expected: "no other reader's begins with it and a dot, nor the other way round",
+            holds: entangled.is_none(),
+            actual: entangled.map_or_else(|| kafka.prefix.clone(), |other| format!("there is {other}")),
+            fix: "choose another kafka.prefix and reader.name: topics of the two cannot be told apart by their names",
+            waivable: false,
+        },
+        Check {
             name: "messages.topics",
             expected: "as the topics of this prefix are laid out",
             holds: other.is_none(),
@@ -132,10 +143,10 @@ pub(super) async fn checks(queue: &KafkaQueue) -> Result<Vec<Check>> {
 }
 
 /// A topic that holds changes in the layout that is not configured.
-fn other_layout(metadata: &Metadata, prefix: &str, layout: Topics) -> Option<String> {
+fn other_layout(metadata: &Metadata, prefix: &str, layout: config::Topics) -> Option<String> {
     let is_other = |name: &str| match name.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('.')) {
-        Some(CHANGES) => layout == Topics::Table,
-        Some(rest) => layout == Topics::One && rest.contains('.') && !rest.starts_with("__"),
+        Some(CHANGES) => layout == config::Topics::Table,
+        Some(rest) => layout == config::Topics::One && rest.contains('.') && !rest.starts_with("__"),
         None => false,
     };
     let mut names = metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name);

@@ -8,6 +8,7 @@ use super::topics::Topics;
 use crate::error::{Error, Result};
 use crate::queue::Partition;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -69,11 +70,17 @@ impl Observer {
         asked.await.map_err(Error::transient_join)?
     }
 
+    /// All topics, of which some may only now be known to be another reader's.
+    fn metadata(&self) -> Result<Metadata> {
+        let asked = self.client.fetch_metadata(None, ANSWER_TIMEOUT);
+        let metadata = asked.map_err(|error| sort(&error, "the brokers do not tell their topics"))?;
+        self.topics
+            .require_untangled(metadata.topics().iter().map(MetadataTopic::name))?;
+        Ok(metadata)
+    }
+
     fn partitions(&self) -> Result<Vec<Partition>> {
-        let metadata = self
-            .client
-            .fetch_metadata(None, ANSWER_TIMEOUT)
-            .map_err(|error| sort(&error, "the brokers do not tell their topics"))?;
+        let metadata = self.metadata()?;
         let followed = metadata
             .topics()
             .iter()
@@ -97,8 +104,7 @@ impl Observer {
         let what = || "the brokers do not tell where partitions begin and end";
         // The question goes to the leaders that the client knows. One that died since the last answer would not answer
         // before the timeout, so the client learns the leaders first.
-        let asked = self.client.fetch_metadata(None, ANSWER_TIMEOUT);
-        asked.map_err(|error| sort(&error, what()))?;
+        self.metadata()?;
         let mut question = TopicPartitionList::with_capacity(partitions.len());
         for partition in partitions {
             question

@@ -2,7 +2,11 @@
 //! `<prefix>.__<name>`.
 
 use super::super::topics::CHANGES;
+use crate::error::{Error, Result};
 use crate::tables::{FENCE_TABLE, INTERNAL_DATABASE};
+
+/// Every reader of a prefix has its checkpoint in a topic of this name.
+const CHECKPOINT: &str = ".__checkpoint";
 
 /// The topics of one prefix.
 #[derive(Debug, Clone)]
@@ -38,6 +42,32 @@ impl Topics {
         }
         !database.is_empty() && !database.starts_with("__") && !table.is_empty()
     }
+
+    /// The prefix of another reader that begins with this one and a dot, or the other way round: `p.q.t` could be table `t` of
+    /// prefix `p.q`, and of database `q` of prefix `p`.
+    pub(in crate::queue::kafka) fn entangled<'t>(&self, topics: impl IntoIterator<Item = &'t str>) -> Option<&'t str> {
+        let begins =
+            |longer: &str, shorter: &str| longer.strip_prefix(shorter).is_some_and(|rest| rest.starts_with('.'));
+        let prefixes = topics.into_iter().filter_map(|topic| topic.strip_suffix(CHECKPOINT));
+        let mut entangled = prefixes.filter(|other| begins(other, &self.prefix) || begins(&self.prefix, other));
+        entangled.next()
+    }
+
+    /// Refuses to tell apart what cannot be.
+    pub(in crate::queue::kafka) fn require_untangled<'t>(
+        &self,
+        topics: impl IntoIterator<Item = &'t str>,
+    ) -> Result<()> {
+        match self.entangled(topics) {
+            None => Ok(()),
+            Some(other) => Err(Error::definite(format!(
+                "the prefixes of two readers begin alike: {} and {other}",
+                self.prefix
+            ))
+            .detail(format!("topic {other}{CHECKPOINT}"))
+            .hint("whose tables the topics hold cannot be told from their names: choose a kafka.prefix that no other one begins with, up to a dot")),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -68,6 +98,22 @@ mod tests {
         ] {
             assert_eq!(topics.follows(topic), expected, "{topic}");
         }
+    }
+
+    #[test]
+    fn prefixes_that_begin_alike_are_not_told_apart() {
+        let entangled = |prefix: &str, other: &str| {
+            let topic = format!("{other}.__checkpoint");
+            Topics::new(prefix).entangled([topic.as_str()]).is_some()
+        };
+        assert!(entangled("mysync", "mysync.eu") && entangled("mysync.eu", "mysync"));
+        assert!(
+            !entangled("mysync", "mysync") && !entangled("mysync", "mysync2") && !entangled("mysync.us", "mysync.eu")
+        );
+        let topics = Topics::new("mysync");
+        assert_eq!(topics.entangled(["mysync.eu.shop", "mysync.eu.__schema"]), None);
+        let refused = topics.require_untangled(["mysync.eu.__checkpoint"]).unwrap_err();
+        assert!(!refused.is_transient());
     }
 
     #[test]
