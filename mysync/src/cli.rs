@@ -39,6 +39,7 @@ const EXAMPLES: &str = "Examples:
   mysync writer redis                    apply the changes to Redis
   mysync writer elasticsearch            apply them to Elasticsearch or OpenSearch
   mysync dump --all                      load what is older than the binlog
+  mysync writer retry                    try again what a target has refused
   mysync status                          how reader and writer are, and how far behind
   mysync check                           compare MySQL with Redis, row by row
   mysync lab up                          servers in containers, to play with
@@ -61,11 +62,10 @@ enum LogFormat {
 enum Command {
     /// Follow MySQL's binlog and publish each change to Kafka, exactly once
     Reader(Run),
-    /// Apply the changes in Kafka to a target, in strict order
+    /// Apply the changes in Kafka to a target, in strict order; or tell a running writer what to do
     Writer {
-        /// The target
         #[command(subcommand)]
-        target: WriterTarget,
+        action: writer::Action,
     },
     /// Have the reader read tables anew, and delete in the stores what they do not have
     Dump(dump::Arguments),
@@ -85,16 +85,6 @@ enum Command {
     /// Keep servers in containers (runs mysync-lab)
     #[command(disable_help_flag = true)]
     Lab(sibling::Arguments),
-}
-
-#[derive(Debug, Subcommand)]
-enum WriterTarget {
-    /// Redis 6 or later, or Valkey
-    Redis(Run),
-    /// Elasticsearch 8 or later, or OpenSearch 2 or later
-    Elasticsearch(Run),
-    /// HBase 2.2 or later, through its Thrift2 gateway
-    Hbase(Run),
 }
 
 /// What a long-running command takes.
@@ -126,15 +116,7 @@ pub(crate) fn main() -> ExitCode {
     log(cli.log_format);
     let done = match cli.command {
         Command::Reader(run) => on_runtime(reader::run(run)),
-        Command::Writer {
-            target: WriterTarget::Redis(run),
-        } => on_runtime(writer::redis(run)),
-        Command::Writer {
-            target: WriterTarget::Elasticsearch(run),
-        } => on_runtime(writer::elasticsearch(run)),
-        Command::Writer {
-            target: WriterTarget::Hbase(run),
-        } => on_runtime(writer::hbase(run)),
+        Command::Writer { action } => on_runtime(writer::run(action)),
         Command::Dump(arguments) => on_runtime(dump::run(arguments)),
         Command::Status(arguments) => on_runtime(status::run(arguments)),
         Command::Config { action } => on_runtime(config::run(action)),

@@ -25,6 +25,10 @@ pub use template::TEMPLATE;
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// See [`Writer::session`].
+const SESSION_SECONDS: u64 = 20;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -252,6 +256,11 @@ pub enum OnGap {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Writer {
+    /// This writer's name in the groups of its targets, unique in each and the same after a restart; by default one made of
+    /// the host's name.
+    pub member: Option<String>,
+    /// How long a writer may not be heard of before others take its partitions, seconds; 20 by default.
+    pub session_seconds: Option<u64>,
     /// Section `[writer.redis]`.
     pub redis: Option<RedisWriter>,
     /// Section `[writer.elasticsearch]`.
@@ -261,6 +270,13 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// How long a writer may not be heard of before others take its partitions. By default longer than a group is without
+    /// a coordinator when the broker dies that was it: Kafka's own brokers give each other up after 9 s.
+    #[must_use]
+    pub fn session(&self) -> Duration {
+        Duration::from_secs(self.session_seconds.unwrap_or(SESSION_SECONDS))
+    }
+
     /// Where the writers serve their metrics, by the name of their target.
     #[must_use]
     pub fn listens(&self) -> Vec<(&'static str, &str)> {

@@ -168,6 +168,8 @@ pub struct Message {
     pub version: Option<i64>,
     /// The header `mysync.table` of a tombstone, `["database","table"]`: a topic's name alone does not tell them.
     pub table: Option<String>,
+    /// When it was written, milliseconds since 1970.
+    pub timestamp_ms: Option<i64>,
     /// The record's key.
     pub key: Vec<u8>,
     /// The record's value; `None` is a tombstone.
@@ -199,6 +201,10 @@ pub trait Subscriber {
 
     /// Stores offsets for lag monitors, some time later; nothing depends on them.
     fn commit(&mut self, offsets: &BTreeMap<Partition, i64>);
+
+    /// Keeps the record at this offset, as it is, with its place and the reason, where dead ones are kept, `<prefix>.__dead`.
+    /// Done when it cannot be lost any more.
+    fn bury(&self, partition: Partition, offset: i64, reason: String) -> impl Future<Output = Result<()>> + 'static;
 
     /// Leaves the group, so that its partitions need not wait for a timeout to be another writer's.
     async fn close(self);

@@ -3,8 +3,13 @@
 //! # What is kept
 //! Within a partition changes are applied in order, many to one atomic step with the cursor ([`crate::target`]); of the changes
 //! of a step only the last one of each key is applied (`fold`). A row lives in one partition, so its changes never overtake
-//! each other. Where to go on is decided by the cursor in the target alone. No change is skipped: a record that is not
-//! understood, or that the target refuses for good, stops the writer with the record's place.
+//! each other. Where to go on is decided by the cursor in the target alone.
+//!
+//! # What cannot be applied
+//! No change is skipped. A record that is not understood, or that the target refuses for good, stops its partition, and
+//! nothing else: it is said in log, metrics and status, and a person decides ([`crate::metrics::orders`]) whether it is tried
+//! again, or passed over; then it is kept in `<prefix>.__dead`, which the brokers acknowledge before the cursor moves. A fence
+//! waits as long. The stop is kept nowhere: a writer that starts again comes to the same record.
 //!
 //! # The loop
 //! One task drives everything (`engine`). Reading and applying overlap: while the target works on one round of steps, the
@@ -40,7 +45,7 @@ pub use barrier::Barrier;
 pub use engine::run;
 pub use envelope::Parser;
 pub use fold::Fold;
-pub use lanes::{Bounds, Lanes, Round};
+pub use lanes::{Bounds, Lanes, Obstacle, Progress, Read, Round};
 pub use summary::Summary;
 
 use crate::config::Config;
@@ -54,7 +59,7 @@ use crate::target::hbase::HbaseTarget;
 use crate::target::redis::RedisTarget;
 use std::sync::Arc;
 
-/// Bytes of records that wait to be applied, and as many that are on their way to the target.
+/// Bytes of records that wait to be applied, and as many that are on their way to the target, unless a target wants less.
 pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// How a writer runs.
@@ -62,8 +67,8 @@ pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub struct Options {
     /// Prefix of the topics.
     pub prefix: String,
-    /// Changes that are applied in one atomic step, at most.
-    pub batch_changes_max: usize,
+    /// What is applied in one atomic step, at most.
+    pub bounds: Bounds,
     /// Stop when everything that was there at the start has been applied.
     pub until_caught_up: bool,
     /// What is counted; shared with who serves it.
@@ -82,7 +87,8 @@ pub async fn run_redis(
             .hint("add it: mysync config template shows its keys")
     })?;
     let target = RedisTarget::new(redis, &config.kafka.prefix)?;
-    run_target(config, target, redis.batch_changes_max, until_caught_up, metrics, stop).await
+    let bounds = bounds(redis.batch_changes_max);
+    run_target(config, target, bounds, until_caught_up, metrics, stop).await
 }
 
 /// Runs the writer for Elasticsearch or OpenSearch until `stop` is done, or everything is applied.
@@ -97,15 +103,8 @@ pub async fn run_elasticsearch(
             .hint("add it: mysync config template shows its keys")
     })?;
     let target = ElasticsearchTarget::new(section, &config.kafka.prefix, SourceColumns::new(config))?;
-    run_target(
-        config,
-        target,
-        section.batch_changes_max,
-        until_caught_up,
-        metrics,
-        stop,
-    )
-    .await
+    let bounds = bounds(section.batch_changes_max);
+    run_target(config, target, bounds, until_caught_up, metrics, stop).await
 }
 
 /// Runs the writer for HBase until `stop` is done, or everything is applied.
@@ -120,20 +119,28 @@ pub async fn run_hbase(
             .hint("add it: mysync config template shows its keys")
     })?;
     let target = HbaseTarget::new(hbase, &config.kafka.prefix);
-    run_target(config, target, hbase.batch_changes_max, until_caught_up, metrics, stop).await
+    let bounds = bounds(hbase.batch_changes_max);
+    run_target(config, target, bounds, until_caught_up, metrics, stop).await
+}
+
+fn bounds(changes_max: usize) -> Bounds {
+    Bounds {
+        changes_max,
+        bytes_max: BATCH_BYTES_MAX,
+    }
 }
 
 async fn run_target(
     config: &Config,
     target: impl Target,
-    batch_changes_max: usize,
+    bounds: Bounds,
     until_caught_up: bool,
     metrics: Arc<WriterMetrics>,
     stop: impl Future<Output = ()>,
 ) -> Result<Summary> {
     let options = Options {
         prefix: config.kafka.prefix.clone(),
-        batch_changes_max,
+        bounds,
         until_caught_up,
         metrics,
     };

@@ -7,9 +7,11 @@ use mysync::error::Error;
 use mysync::metrics::{Exposed, ReaderMetrics, WriterMetrics};
 use mysync::queue::Partition;
 use mysync::target::{RowChange, Step, TableName};
+use mysync::writer::{Obstacle, Progress, Read, Round};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Names of the series of a scrape; a histogram's as one.
 fn served(text: &str) -> BTreeSet<String> {
@@ -30,10 +32,6 @@ fn reader() -> ReaderMetrics {
 
 fn writer() -> WriterMetrics {
     let metrics = WriterMetrics::default();
-    let partition = Partition {
-        topic: "p.shop.a".into(),
-        number: 0,
-    };
     let change = RowChange {
         table: Arc::new(TableName {
             database: "shop".into(),
@@ -45,7 +43,7 @@ fn writer() -> WriterMetrics {
         columns_changed: None,
     };
     let step = Step {
-        partition: partition.clone(),
+        partition: partition(),
         cursor_before: None,
         cursor_after: mysync::target::Cursor {
             offset: 1,
@@ -53,11 +51,98 @@ fn writer() -> WriterMetrics {
         },
         changes: vec![change],
     };
+    let read = Read { records: 1, copies: 0 };
+    metrics.set_target("redis");
     metrics.apply_begun();
-    metrics.apply_done(Some((&[step], 1)));
+    metrics.apply_done(Some(&Round {
+        steps: vec![step],
+        read: vec![read],
+    }));
     metrics.retried("queue", &Error::transient("down"));
-    metrics.lag(&BTreeMap::from([(partition.clone(), 5)]), [(&partition, 2)].into_iter());
+    lag(&metrics, Some(2), None);
     metrics
+}
+
+fn partition() -> Partition {
+    Partition {
+        topic: "p.shop.a".into(),
+        number: 0,
+    }
+}
+
+/// The partition ends at 5; what is here and not applied was written so many seconds ago.
+fn lag(metrics: &WriterMetrics, applied_to: Option<i64>, waits_s: Option<u64>) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let ago_ms = |seconds| i64::try_from((now - Duration::from_secs(seconds)).as_millis()).unwrap();
+    let progress = Progress {
+        applied_to,
+        waiting_since_ms: waits_s.map(ago_ms),
+        applied_ms: None,
+    };
+    metrics.lag(
+        &BTreeMap::from([(partition(), 5)]),
+        [(&partition(), progress)].into_iter(),
+    );
+}
+
+/// The value of a series without labels.
+fn value(metrics: &WriterMetrics, name: &str) -> f64 {
+    let text = metrics.text();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+    line.unwrap().parse().unwrap()
+}
+
+#[test]
+fn seconds_behind_are_those_of_the_oldest_record_that_waits_and_unknown_is_no_zero() {
+    let metrics = WriterMetrics::default();
+    let is = |expected: f64| {
+        let seconds = value(&metrics, "mysync_writer_lag_seconds");
+        assert!(
+            (expected..expected + 5.0).contains(&seconds),
+            "{seconds} instead of {expected}"
+        );
+    };
+    is(-1.0);
+    // Something is to be applied, and nothing of it is here.
+    lag(&metrics, Some(2), None);
+    is(-1.0);
+    lag(&metrics, Some(2), Some(700));
+    is(700.0);
+    lag(&metrics, Some(5), None);
+    assert!(value(&metrics, "mysync_writer_lag_seconds").abs() < f64::EPSILON);
+    // What came since was written since.
+    lag(&metrics, Some(2), None);
+    is(0.0);
+    lag(&metrics, None, None);
+    is(-1.0);
+    assert!(metrics.text().contains("mysync_writer_lag_records -1"));
+}
+
+#[test]
+fn a_stopped_partition_is_told_everywhere_and_is_not_healthy() {
+    let metrics = WriterMetrics::default();
+    metrics.condition.run();
+    assert!(metrics.status().healthy);
+    let obstacle = Obstacle {
+        offset: 41,
+        reason: Error::definite("a record's value is not a Debezium envelope").hint("look"),
+        written_ms: None,
+    };
+    metrics.set_stopped([(&partition(), &obstacle)].into_iter());
+    metrics.set_fence_waits(Some("1 partitions".into()));
+    let status = metrics.status();
+    assert_eq!(
+        status.reason.unwrap(),
+        "1 partitions are stopped, the first: p.shop.a[0] at offset 41: a record's value is not a Debezium envelope; hint: look"
+    );
+    let writer = status.writer.unwrap();
+    assert_eq!(
+        (writer.stopped[0].offset, writer.fence_waits),
+        (41, Some("1 partitions".into()))
+    );
+    assert!((value(&metrics, "mysync_writer_partitions_stopped") - 1.0).abs() < f64::EPSILON);
+    metrics.set_stopped(std::iter::empty());
+    assert!(metrics.status().healthy);
 }
 
 #[test]

@@ -360,7 +360,7 @@ async fn a_writer_that_was_replaced_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_applied_stops_the_writer_and_says_where() {
+async fn what_cannot_be_applied_ends_a_run_to_the_end_and_says_where() {
     let lab = world::lab().await;
     create_topic(&lab, "w.shop.a", 1).await;
     let source = Source::open(&lab, "reader").await;
@@ -385,8 +385,11 @@ async fn what_cannot_be_applied_stops_the_writer_and_says_where() {
     source.begin();
     source.send("shop.a", r#"{"id":2}"#, Some(r#"{"op":"x"}"#));
     source.commit().await;
-    let error = Writer::start(&config).failure().await;
-    assert_eq!(error.what, "a record's value is not a Debezium envelope");
+    let error = Writer::catch_up(&config).await.unwrap_err();
+    assert_eq!(
+        error.what,
+        "partition w.shop.a[0] is stopped at offset 2: a record's value is not a Debezium envelope"
+    );
     assert!(error.detail.unwrap().contains("w.shop.a[0] at offset 2"));
 
     // The topic is deleted and created anew: the cursor points to nothing.

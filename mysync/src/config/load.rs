@@ -263,7 +263,7 @@ pub(super) fn check_address(key: &'static str, address: &str) -> Result<(), Refu
     )
 }
 
-fn is_topic_text(text: &str) -> bool {
+pub(super) fn is_topic_text(text: &str) -> bool {
     text.bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }

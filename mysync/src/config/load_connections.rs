@@ -1,6 +1,6 @@
 //! The checks of the sections that say how servers are reached.
 
-use super::load::{Refusal, check_address, require};
+use super::load::{Refusal, check_address, is_topic_text, require};
 use super::{Config, Tls};
 
 /// Bounds of `source.heartbeat_interval_ms`, unless it is 0.
@@ -34,6 +34,22 @@ pub(super) fn check(config: &Config) -> Result<(), Refusal> {
             "one of password, password_env, password_file",
         )?;
     }
+    if let Some(member) = &config.writer.member {
+        let fits = (1..=200).contains(&member.len()) && is_topic_text(member);
+        require(
+            fits,
+            "writer.member",
+            member,
+            "1 to 200 letters, digits, '.', '_' or '-'",
+        )?;
+    }
+    let session_seconds = config.writer.session().as_secs();
+    require(
+        (6..=1_800).contains(&session_seconds),
+        "writer.session_seconds",
+        &session_seconds,
+        "6 to 1800, within what the brokers allow (group.min.session.timeout.ms, group.max.session.timeout.ms)",
+    )?;
     check_listens(config)
 }
 
@@ -128,6 +144,8 @@ mod tests {
             changed(&[(writer, "listen = \"9465\"")]),
             changed(&[(reader, "listen = \"db:9464\""), (writer, "listen = \"db:9464\"")]),
             changed(&[("heartbeat_interval_ms = 1000", "heartbeat_interval_ms = 1")]),
+            changed(&[("# member = \"writer-1\"", "member = \"writer 1\"")]),
+            changed(&[("session_seconds = 20", "session_seconds = 5")]),
         ];
         insta::assert_snapshot!(errors.join("\n\n"));
     }

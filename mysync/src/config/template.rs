@@ -68,6 +68,11 @@ on_gap = "stop"                    # where the position is not in the server's b
                                    # go on at the binlog's end and read all followed tables anew
 dump_tables_max = 2                # tables that are dumped at the same time, each over a connection of its own
 
+[writer]                           # of all targets' writers; each mysync writer <target> is a process, any number may run
+# member = "writer-1"              # its name among those of its target, no other's, and the same after a restart; without it
+                                   # one is made of the host's name
+session_seconds = 20               # one that is not heard of for so long is replaced by the others of its target
+
 [writer.redis]
 address = "127.0.0.1:6379"         # host:port of a server alone; or, in its place, one of:
 # addresses = ["a:6379", "b:6379"] # a master and its replicas: the one that is the master is written to

@@ -1,6 +1,6 @@
-//! The HTTP server of `/metrics`, `/health` and `/status`.
+//! The HTTP server of `/metrics`, `/health` and `/status`, and of the orders of people.
 
-use super::Exposed;
+use super::{Exposed, orders};
 use crate::error::{Error, Result};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -79,8 +79,16 @@ async fn accept(listener: TcpListener, exposed: Arc<dyn Exposed>) {
 
 async fn talk(stream: TcpStream, exposed: Arc<dyn Exposed>) {
     let service = service_fn(|request: Request<Incoming>| {
-        let response = answer(request.method(), request.uri().path(), &*exposed);
-        async move { Ok::<_, Infallible>(response) }
+        let exposed = Arc::clone(&exposed);
+        async move {
+            Ok::<_, Infallible>(match (request.method(), request.uri().path()) {
+                (&Method::POST, orders::PATH) => {
+                    let (status, text) = orders::serve(request, exposed.orders()).await;
+                    response(status, TEXT, text)
+                }
+                (method, path) => answer(method, path, &*exposed),
+            })
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

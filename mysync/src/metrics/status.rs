@@ -1,22 +1,17 @@
 //! The status of a running process: what it answers to `/status`, how that is asked for, and how it reads for people.
 
+use super::client;
 use super::condition::Phase;
 use crate::checkpoint::Position;
 use crate::error::{Error, Result};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::Empty;
 use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
-use tokio::net::TcpStream;
 
 /// How long a process may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// The largest answer that is read.
-const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// How a process is. Unknown keys are passed over: the process that answers may be newer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -91,7 +86,7 @@ pub struct ReaderStatus {
 }
 
 /// What only a writer has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WriterStatus {
     /// The target's name.
     pub target: String,
@@ -99,10 +94,41 @@ pub struct WriterStatus {
     pub partitions: u64,
     /// Records that it is behind in all of its partitions; -1 when unknown.
     pub lag_records: i64,
+    /// Seconds since the oldest record was written that is not applied; 0 when all are, -1 when unknown.
+    #[serde(default = "unknown_seconds")]
+    pub lag_seconds: f64,
     /// Changes applied since the start.
     pub changes: u64,
     /// Times that something was tried again.
     pub retries: u64,
+    /// Records that a person has skipped, since the start.
+    #[serde(default)]
+    pub skipped: u64,
+    /// Partitions that a record stops which cannot be applied.
+    #[serde(default)]
+    pub stopped: Vec<StoppedPartition>,
+    /// What a fence row waits for; `None` while none waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence_waits: Option<String>,
+}
+
+/// A partition that waits for a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoppedPartition {
+    /// Name of the topic.
+    pub topic: String,
+    /// Number of the partition.
+    pub partition: i32,
+    /// Offset of the record that cannot be applied.
+    pub offset: i64,
+    /// How long it has been stopped, seconds.
+    pub since_s: u64,
+    /// What, detail and hint.
+    pub reason: String,
+}
+
+fn unknown_seconds() -> f64 {
+    -1.0
 }
 
 impl Status {
@@ -163,12 +189,35 @@ impl fmt::Display for Status {
         if let Some(writer) = &self.writer {
             line("target", &writer.target)?;
             line("partitions", &writer.partitions)?;
-            match writer.lag_records >= 0 {
-                true => line("lag", &format_args!("{} records", writer.lag_records))?,
-                false => line("lag", &"unknown")?,
+            match (writer.lag_records >= 0, writer.lag_seconds >= 0.0) {
+                (true, true) => line(
+                    "lag",
+                    &format_args!("{} records, {:.1} s", writer.lag_records, writer.lag_seconds),
+                )?,
+                (true, false) => line("lag", &format_args!("{} records", writer.lag_records))?,
+                (false, _) => line("lag", &"unknown")?,
             }
             line("changes", &writer.changes)?;
             line("retries", &writer.retries)?;
+            if writer.skipped > 0 {
+                line("skipped", &format_args!("{} records: topic __dead", writer.skipped))?;
+            }
+            for stopped in &writer.stopped {
+                let StoppedPartition {
+                    topic,
+                    partition,
+                    offset,
+                    since_s,
+                    reason,
+                } = stopped;
+                line(
+                    "STOPPED",
+                    &format_args!("{topic} partition {partition} at offset {offset}, for {since_s} s: {reason}"),
+                )?;
+            }
+            if let Some(waits) = &writer.fence_waits {
+                line("fence waits for", waits)?;
+            }
         }
         if let Some(error) = &self.last_error {
             line("last error", &format_args!("{} s ago: {}", error.ago_s, error.text))?;
@@ -182,43 +231,15 @@ impl fmt::Display for Status {
 
 /// Asks the process that serves at this address, `host:port`.
 pub async fn ask(address: &str) -> Result<Status> {
+    let request = hyper::Request::get("/status").body(Empty::<Bytes>::new());
     let what = || format!("no status from {address}");
-    match tokio::time::timeout(ANSWER_TIMEOUT, get(address)).await {
-        Ok(Ok(bytes)) => serde_json::from_slice(&bytes).map_err(|error| {
-            Error::definite(what())
-                .detail(error)
-                .hint("another program listens there: correct key listen in section [metrics] or in that of the writer's target")
-        }),
-        Ok(Err(error)) => Err(Error::transient(what())
-            .detail(error)
-            .hint("is the process up, with this configuration?")),
-        Err(_) => Err(Error::transient(what()).detail(format!("no answer in {} s", ANSWER_TIMEOUT.as_secs()))),
-    }
-}
-
-async fn get(address: &str) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
-    let address = tokio::net::lookup_host(address).await?.next().ok_or("no such host")?;
-    let stream = TcpStream::connect(reachable(address)).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let request = hyper::Request::get("/status")
-        .header(hyper::header::HOST, address.to_string())
-        .body(Empty::<Bytes>::new())?;
-    let answer = sender.send_request(request).await?;
-    Ok(Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
-        .collect()
-        .await?
-        .to_bytes())
-}
-
-/// Who listens at every address is asked at this machine's own.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
+    let answer = client::send(address, request, ANSWER_TIMEOUT).await;
+    let (_, bytes) = answer.map_err(|error| Error { what: what(), ..error })?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Error::definite(what()).detail(error).hint(
+            "another program listens there: correct key listen in section [metrics] or in that of the writer's target",
+        )
+    })
 }
 
 #[cfg(test)]
@@ -275,8 +296,18 @@ mod tests {
                 target: "redis".into(),
                 partitions: 9,
                 lag_records: 12,
+                lag_seconds: 0.25,
                 changes: 900,
                 retries: 0,
+                skipped: 1,
+                stopped: vec![StoppedPartition {
+                    topic: "mysync.shop.a".into(),
+                    partition: 2,
+                    offset: 41,
+                    since_s: 7,
+                    reason: "a record's value is not a Debezium envelope".into(),
+                }],
+                fence_waits: Some("1 partitions, of which 1 are stopped: mysync.shop.a[2]".into()),
             }),
             ..reader()
         }
@@ -288,13 +319,5 @@ mod tests {
         insta::assert_json_snapshot!(reader());
         let text = serde_json::to_string(&writer()).unwrap();
         assert_eq!(serde_json::from_str::<Status>(&text).unwrap(), writer());
-    }
-
-    #[test]
-    fn a_process_that_listens_everywhere_is_asked_here() {
-        let here = |text: &str| reachable(text.parse().unwrap()).to_string();
-        assert_eq!(here("0.0.0.0:1"), "127.0.0.1:1");
-        assert_eq!(here("[::]:1"), "[::1]:1");
-        assert_eq!(here("10.0.0.1:1"), "10.0.0.1:1");
     }
 }

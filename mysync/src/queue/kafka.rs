@@ -13,6 +13,7 @@
 
 mod checkpoints;
 mod connection;
+mod dead;
 mod election;
 mod lead;
 mod outdated;
@@ -42,6 +43,7 @@ use lead::Lead;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// How long one question to the brokers may take before it is asked again.
@@ -56,6 +58,8 @@ pub struct KafkaQueue {
     /// The place of this reader among those of its name.
     lead: Arc<Lead>,
     leadership: Leadership,
+    /// Another writer has the name that this one made of its host's.
+    is_fenced: Arc<AtomicBool>,
 }
 
 impl KafkaQueue {
@@ -67,6 +71,7 @@ impl KafkaQueue {
             condition: Arc::default(),
             lead: Arc::new(Lead::new()),
             leadership: Leadership::alone(),
+            is_fenced: Arc::default(),
         }
     }
 

@@ -1,23 +1,28 @@
 //! The writer's loop: one task, one thing after the other; what has to wait is a future that the loop polls.
 
+mod barriers;
 mod finish;
+mod orders;
 
-use super::barrier::Barrier;
-use super::lanes::{Bounds, Lanes, Round};
+use super::Options;
+use super::lanes::{Lanes, Round};
 use super::retry::Retry;
 use super::summary::{Counters, Summary};
-use super::{BATCH_BYTES_MAX, Options};
 use crate::error::{Error, Result};
 use crate::metrics::WriterMetrics;
+use crate::metrics::orders::Asked;
 use crate::queue::{Delivery, Partition, Queue, Subscriber};
 use crate::tables::{FENCE_TABLE, INTERNAL_DATABASE};
 use crate::target::{Cursor, Outcome, Target};
+use barriers::{Question, Wait, polled_question};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
+use orders::{Skip, next_order, polled_burial};
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
 /// How often the loop looks for what is due.
@@ -28,15 +33,6 @@ const SETTLE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often the cursors of other writers' partitions are looked up for a barrier.
 const FOREIGN_INTERVAL: Duration = Duration::from_millis(500);
-
-/// How often it is asked whether the partitions that a barrier waits for still exist.
-const EXISTENCE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// How often the brokers are asked where partitions end, for the metrics.
-const LAG_INTERVAL: Duration = Duration::from_secs(5);
-
-/// After a question to the brokers has failed, until the next one.
-const QUESTION_PAUSE: Duration = Duration::from_millis(500);
 
 /// Runs a writer until `stop` is done, or, where the options say so, everything that was there is applied.
 pub async fn run<Q: Queue, T: Target>(
@@ -57,24 +53,7 @@ enum Done {
     Connected(Result<()>),
     Cursors(Result<BTreeMap<Partition, Option<Cursor>>>),
     Foreign(Result<BTreeMap<Partition, Option<Cursor>>>),
-    Applied(Round, Result<()>),
-}
-
-/// Why the brokers are asked for the ends of all partitions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Question {
-    Goal,
-    Fence,
-    Existence,
-    Lag,
-}
-
-/// A barrier that is to be set up, or waited on.
-#[derive(Debug)]
-enum Wait {
-    None,
-    ToAsk,
-    For(Barrier),
+    Applied(Round, Result<Vec<Outcome>>),
 }
 
 /// What the loop woke up for.
@@ -83,6 +62,8 @@ enum Woken<T> {
     Target(T, Done),
     Delivery(Result<Delivery>),
     Ends(Result<Offsets>),
+    Order(Asked),
+    Buried(Result<()>),
     Tick,
 }
 
@@ -100,6 +81,11 @@ struct Engine<'a, Q: Queue, T: Target> {
     fence: Wait,
     goal: Wait,
     committed: Offsets,
+    /// What a person says.
+    orders: mpsc::Receiver<Asked>,
+    skip: Option<Skip>,
+    /// Partitions that are stopped, as it was last told, and where.
+    stopped: Offsets,
     target_retry: Retry,
     queue_retry: Retry,
     counters: Counters,
@@ -115,15 +101,11 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
     async fn new(queue: &'a Q, target: T, options: &Options) -> Result<Self> {
         let prefix = &options.prefix;
         let fence_topic = format!("{prefix}.{INTERNAL_DATABASE}.{FENCE_TABLE}");
-        let bounds = Bounds {
-            changes_max: options.batch_changes_max,
-            bytes_max: BATCH_BYTES_MAX,
-        };
         let group = format!("{prefix}.{}", target.name());
         let now = Instant::now();
         let metrics = &options.metrics;
         metrics.set_target(target.name());
-        let mut lanes = Lanes::new(prefix, &fence_topic, bounds);
+        let mut lanes = Lanes::new(prefix, &fence_topic, options.bounds);
         if target.compares_columns() {
             lanes.compare_columns();
         }
@@ -144,6 +126,9 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
                 Wait::None
             },
             committed: Offsets::new(),
+            orders: metrics.take_orders(),
+            skip: None,
+            stopped: Offsets::new(),
             target_retry: Retry::new("target", Arc::clone(metrics)),
             queue_retry: Retry::new("queue", Arc::clone(metrics)),
             counters: Counters::new(),
@@ -168,6 +153,7 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
             if matches!(&self.goal, Wait::For(barrier) if barrier.is_passed()) {
                 return Ok(());
             }
+            self.pause_partitions();
             self.ask_target();
             self.ask_queue();
             let reads = self.connected && self.lanes.has_room();
@@ -176,6 +162,8 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
                 (target, done) = polled(&mut self.job) => Woken::Target(target, done),
                 delivery = next(&mut self.subscriber), if reads => Woken::Delivery(delivery),
                 ends = polled_question(&mut self.question) => Woken::Ends(ends),
+                asked = next_order(&mut self.orders) => Woken::Order(asked),
+                outcome = polled_burial(&mut self.skip) => Woken::Buried(outcome),
                 _ = tick.tick() => Woken::Tick,
             };
             match woken {
@@ -188,7 +176,14 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
                 Woken::Delivery(Ok(delivery)) => self.deliver(delivery),
                 Woken::Delivery(Err(error)) => self.join_again(error).await?,
                 Woken::Ends(ends) => self.ends_told(ends)?,
-                Woken::Tick => self.commit_offsets(),
+                Woken::Order(asked) => self.obey(asked),
+                Woken::Buried(outcome) => self.buried(outcome),
+                Woken::Tick => {
+                    self.commit_offsets();
+                    self.look_after_skip();
+                    self.tell_stops();
+                    self.refuse_goal()?;
+                }
             }
         }
     }
@@ -249,8 +244,8 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
         self.metrics.apply_begun();
         self.job = Some(
             async move {
-                let outcome = target.apply(&round.steps).await.and_then(first_refusal);
-                (target, Done::Applied(round, outcome))
+                let outcomes = target.apply(&round.steps).await;
+                (target, Done::Applied(round, outcomes))
             }
             .boxed_local(),
         );
@@ -275,13 +270,9 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
                 }
                 Ok(())
             }
-            Done::Applied(round, Ok(())) => {
+            Done::Applied(round, Ok(outcomes)) => {
                 self.target_retry.reset();
-                self.metrics.apply_done(Some((&round.steps, round.records)));
-                self.lanes.applied(&round.steps);
-                let changes: usize = round.steps.iter().map(|step| step.changes.len()).sum();
-                self.counters.round_applied(&round, changes as u64);
-                Ok(())
+                self.applied(round, outcomes)
             }
             Done::Cursors(Err(error)) | Done::Foreign(Err(error)) | Done::Applied(_, Err(error)) => {
                 self.connected = false;
@@ -291,6 +282,34 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
                 self.target_retry.wait(error).await
             }
         }
+    }
+
+    /// The target has answered each step of a round.
+    fn applied(&mut self, round: Round, outcomes: Vec<Outcome>) -> Result<()> {
+        if outcomes.len() != round.steps.len() {
+            let (answers, steps) = (outcomes.len(), round.steps.len());
+            return Err(Error::definite(format!(
+                "the target gave {answers} answers to {steps} steps"
+            )));
+        }
+        let mut applied = Round::default();
+        for ((step, read), outcome) in round.steps.into_iter().zip(round.read).zip(outcomes) {
+            self.follow_skip(&step, &outcome);
+            match outcome {
+                Outcome::Applied => {
+                    self.lanes.applied(&step);
+                    applied.steps.push(step);
+                    applied.read.push(read);
+                }
+                Outcome::Refused(reason) => {
+                    tracing::debug!(partition = %step.partition, changes = step.changes.len(), %reason, "a step is refused");
+                    self.lanes.refused(&step, reason)?;
+                }
+            }
+        }
+        self.metrics.apply_done(Some(&applied));
+        self.counters.round_applied(&applied);
+        Ok(())
     }
 
     /// The target has told its cursors: the queue goes on from them.
@@ -358,115 +377,6 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
         }
     }
 
-    /// Sets up a barrier for fence rows that have come, and lets those go whose barrier is passed.
-    fn follow_barriers(&mut self) {
-        for barrier in [&mut self.fence, &mut self.goal] {
-            if let Wait::For(barrier) = barrier {
-                barrier.applied(self.lanes.applied_to());
-            }
-        }
-        let Some(subscriber) = &mut self.subscriber else {
-            return;
-        };
-        // Fence rows whose partitions were taken away are another writer's.
-        let passed = matches!(&self.fence, Wait::For(barrier) if barrier.is_passed());
-        if passed {
-            let released = self.lanes.release_fences();
-            subscriber.resume(&released);
-        }
-        if passed || !self.lanes.holds_fences() {
-            self.fence = Wait::None;
-        }
-        if matches!(self.fence, Wait::None) && self.lanes.has_new_fences() {
-            let held = self.lanes.hold_fences();
-            subscriber.pause(&held);
-            self.fence = Wait::ToAsk;
-            // An answer that is on its way was asked for too early.
-            self.question = self
-                .question
-                .take()
-                .filter(|(question, _)| *question != Question::Fence);
-        }
-    }
-
-    /// Asks the brokers for the ends of all partitions, one question at a time.
-    fn ask_queue(&mut self) {
-        let Some(subscriber) = self.subscriber.as_ref().filter(|_| self.question.is_none()) else {
-            return;
-        };
-        let now = Instant::now();
-        if now < self.question_due {
-            return;
-        }
-        let question = if matches!(self.fence, Wait::ToAsk) {
-            Question::Fence
-        } else if matches!(self.goal, Wait::ToAsk) {
-            Question::Goal
-        } else if now >= self.existence_due && !self.foreign().is_empty() {
-            self.existence_due = now + EXISTENCE_INTERVAL;
-            Question::Existence
-        } else if self.metrics.is_served() && now >= self.lag_due {
-            self.lag_due = now + LAG_INTERVAL;
-            Question::Lag
-        } else {
-            return;
-        };
-        self.question = Some((question, subscriber.ends().boxed_local()));
-    }
-
-    fn ends_told(&mut self, ends: Result<Offsets>) -> Result<()> {
-        let Some((question, _)) = self.question.take() else {
-            return Ok(());
-        };
-        let mut ends = match ends {
-            Ok(ends) => ends,
-            Err(error) if error.is_transient() => {
-                tracing::debug!(%error, "asking for the ends of partitions again");
-                self.question_due = Instant::now() + QUESTION_PAUSE;
-                self.metrics.lag_unknown(&error);
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        };
-        match question {
-            Question::Goal => self.goal = Wait::For(Barrier::new(ends)),
-            Question::Fence if matches!(self.fence, Wait::ToAsk) => {
-                ends.retain(|partition, _| *partition.topic != *self.fence_topic);
-                self.fence = Wait::For(Barrier::new(ends));
-            }
-            Question::Fence => {}
-            Question::Lag => self.metrics.lag(&ends, self.lanes.applied_to()),
-            Question::Existence => {
-                for barrier in self.barriers() {
-                    barrier.keep_existing(&ends);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn barriers(&mut self) -> impl Iterator<Item = &mut Barrier> {
-        [&mut self.fence, &mut self.goal]
-            .into_iter()
-            .filter_map(|wait| match wait {
-                Wait::For(barrier) => Some(barrier),
-                Wait::None | Wait::ToAsk => None,
-            })
-    }
-
-    /// Partitions that a barrier waits for and that this writer does not read.
-    fn foreign(&self) -> Vec<Partition> {
-        let barriers = [&self.fence, &self.goal].into_iter().filter_map(|wait| match wait {
-            Wait::For(barrier) => Some(barrier),
-            Wait::None | Wait::ToAsk => None,
-        });
-        let missing = barriers.flat_map(Barrier::missing);
-        missing
-            .filter(|partition| !self.lanes.is_started(partition))
-            .cloned()
-            .collect()
-    }
-
     fn commit_offsets(&mut self) {
         let moved: Offsets = self
             .lanes
@@ -481,26 +391,9 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
     }
 }
 
-fn first_refusal(outcomes: Vec<Outcome>) -> Result<()> {
-    let refusal = outcomes.into_iter().find_map(|outcome| match outcome {
-        Outcome::Applied => None,
-        Outcome::Refused(error) => Some(error),
-    });
-    refusal.map_or(Ok(()), Err)
-}
-
 async fn polled<T>(job: &mut Option<LocalBoxFuture<'_, (T, Done)>>) -> (T, Done) {
     match job {
         Some(job) => job.await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn polled_question(
-    question: &mut Option<(Question, LocalBoxFuture<'static, Result<Offsets>>)>,
-) -> Result<Offsets> {
-    match question {
-        Some((_, answer)) => answer.await,
         None => std::future::pending().await,
     }
 }

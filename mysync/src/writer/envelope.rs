@@ -200,6 +200,7 @@ mod tests {
             },
             offset: 41,
             version: None,
+            timestamp_ms: None,
             table: table.map(str::to_owned),
             key: key.as_bytes().to_vec(),
             value: value.map(|value| value.as_bytes().to_vec()),

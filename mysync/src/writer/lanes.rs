@@ -13,12 +13,21 @@
 //! ([`Lanes::release_fences`]) they are applied like any other change. Fence rows that come meanwhile wait for the next
 //! round. Fence partitions do not wait for each other: a fence row is no data, and two that waited for each other would
 //! wait for ever.
+//!
+//! # Stops
+//! A record that is not understood stops its partition: what stands before it is applied, and nothing after it. A step that the
+//! target refuses is looked for the one record that it is about: the partition begins again at its cursor, with half as many
+//! records a step, and again half as many, until a step of one record is refused. Then the partition is stopped right before
+//! that record, until [`Lanes::retry`] or [`Lanes::skip`]. Others go on (`stops`).
+
+mod lane;
+mod stops;
 
 use super::envelope::Parser;
-use super::fold::Fold;
 use crate::error::{Error, Result};
 use crate::queue::{Message, Partition};
-use crate::target::{Cursor, RowChange, Step};
+use crate::target::{Cursor, Step};
+use lane::{Fences, Lane};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Bounds on what one step, and all steps of one round, may hold.
@@ -35,10 +44,39 @@ pub struct Bounds {
 pub struct Round {
     /// One a partition.
     pub steps: Vec<Step>,
-    /// Records that the steps stand for.
+    /// What each of them stands for.
+    pub read: Vec<Read>,
+}
+
+/// Records that a step stands for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Read {
+    /// All of them.
     pub records: u64,
     /// Those of them that were further copies of changes, and were passed over.
     pub copies: u64,
+}
+
+/// A record that cannot be applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Obstacle {
+    /// Its offset.
+    pub offset: i64,
+    /// Why not.
+    pub reason: Error,
+    /// When it was written, milliseconds since 1970.
+    pub written_ms: Option<i64>,
+}
+
+/// How far a partition is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Everything below has been applied; `None` before the target has told it.
+    pub applied_to: Option<i64>,
+    /// When the oldest record was written that is here and not applied, milliseconds since 1970.
+    pub waiting_since_ms: Option<i64>,
+    /// When the last record was written that was applied.
+    pub applied_ms: Option<i64>,
 }
 
 /// All partitions of one writer.
@@ -50,11 +88,14 @@ pub struct Lanes {
     parser: Parser,
     fence_topic: String,
     bounds: Bounds,
-    /// Sums over the folds that the next round takes.
+    sums: Sums,
+}
+
+/// Over the folds that the next round takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Sums {
     changes: usize,
     bytes: usize,
-    records: u64,
-    copies: u64,
 }
 
 #[derive(Debug)]
@@ -63,34 +104,37 @@ enum Item {
     Position(Partition, i64),
 }
 
-#[derive(Debug, Default)]
-struct Lane {
-    /// Whether its rows are fences. They count nothing against the bounds: their partitions are paused while they wait, and
-    /// what counted would keep out the records that they wait for.
-    is_fence: bool,
-    /// Whether records are expected: the queue was told where to start.
-    started: bool,
-    /// Where the cursor stands in the target.
-    cursor: Option<Cursor>,
-    /// Everything below has been looked at.
-    read_to: i64,
-    /// The highest version that has been looked at.
-    version: Option<i64>,
-    fold: Fold,
-    /// Where the step on its way leads.
-    on_its_way: bool,
-    /// The key of the last record, when it was a delete: its tombstone follows.
-    deleted: Option<Vec<u8>>,
-    fences: Fences,
+impl Item {
+    fn partition(&self) -> &Partition {
+        match self {
+            Item::Record(message) => &message.partition,
+            Item::Position(partition, _) => partition,
+        }
+    }
 }
 
-/// The fence rows of a fence partition that are not in its fold any more.
-#[derive(Debug, Default)]
-enum Fences {
-    #[default]
-    None,
-    Held(Fold, Cursor),
-    Released(Fold, Cursor),
+impl Sums {
+    fn add(&mut self, lane: &Lane) {
+        if !lane.is_fence {
+            self.changes += lane.fold.len();
+            self.bytes += lane.fold.bytes();
+        }
+    }
+
+    fn subtract(&mut self, lane: &Lane) {
+        if !lane.is_fence {
+            self.changes -= lane.fold.len();
+            self.bytes -= lane.fold.bytes();
+        }
+    }
+
+    /// Something that may change the lane's fold.
+    fn around<R>(&mut self, lane: &mut Lane, change: impl FnOnce(&mut Lane) -> R) -> R {
+        self.subtract(lane);
+        let result = change(lane);
+        self.add(lane);
+        result
+    }
 }
 
 impl Lanes {
@@ -103,10 +147,7 @@ impl Lanes {
             parser: Parser::new(prefix),
             fence_topic: fence_topic.to_owned(),
             bounds,
-            changes: 0,
-            bytes: 0,
-            records: 0,
-            copies: 0,
+            sums: Sums::default(),
         }
     }
 
@@ -130,31 +171,36 @@ impl Lanes {
     /// A partition that is not this writer's any more; what waits of it is another writer's to apply.
     pub fn remove(&mut self, partition: &Partition) {
         // What is left in the inbox must not be taken for records after a start, should the partition come back.
-        self.inbox.retain(|item| match item {
-            Item::Record(message) => message.partition != *partition,
-            Item::Position(of, _) => of != partition,
-        });
-        if let Some(lane) = self.lanes.remove(partition).filter(|lane| !lane.is_fence) {
-            self.changes -= lane.fold.len();
-            self.bytes -= lane.fold.bytes();
+        self.inbox.retain(|item| item.partition() != partition);
+        if let Some(lane) = self.lanes.remove(partition) {
+            self.sums.subtract(&lane);
         }
     }
 
     /// Forgets everything that waits: the target has to say anew where each partition goes on.
     pub fn reset(&mut self) {
-        self.inbox.clear();
         let partitions: Vec<Partition> = self.lanes.keys().cloned().collect();
-        self.add(partitions);
-        debug_assert_eq!((self.changes, self.bytes), (0, 0));
-        (self.records, self.copies) = (0, 0);
+        for partition in &partitions {
+            self.restart(partition);
+        }
+        debug_assert_eq!((self.sums, self.inbox.len()), (Sums::default(), 0));
     }
 
     /// Forgets the partitions too.
     pub fn clear(&mut self) {
         self.lanes.clear();
         self.inbox.clear();
-        (self.changes, self.bytes) = (0, 0);
-        (self.records, self.copies) = (0, 0);
+        self.sums = Sums::default();
+    }
+
+    /// Forgets what waits of one partition. How far it was stays known to lag monitors.
+    fn restart(&mut self, partition: &Partition) -> Option<&mut Lane> {
+        let known = self.lanes.get(partition)?.progress();
+        self.add([partition.clone()]);
+        let lane = self.lanes.get_mut(partition)?;
+        lane.known = known;
+        lane.applied_ms = known.applied_ms;
+        Some(lane)
     }
 
     /// Partitions that wait for their start.
@@ -198,7 +244,7 @@ impl Lanes {
     }
 
     fn fits(&self) -> bool {
-        self.changes < self.bounds.changes_max && self.bytes < self.bounds.bytes_max
+        self.sums.changes < self.bounds.changes_max && self.sums.bytes < self.bounds.bytes_max
     }
 
     /// Moves what was delivered into the folds, as far as there is room.
@@ -206,101 +252,74 @@ impl Lanes {
         while self.fits()
             && let Some(item) = self.inbox.pop_front()
         {
-            match item {
-                Item::Record(message) => self.sort_record(message)?,
-                Item::Position(partition, offset) => {
-                    if let Some(lane) = self.lanes.get_mut(&partition).filter(|lane| lane.started) {
-                        lane.read_to = lane.read_to.max(offset);
-                    }
-                }
+            // Records of a partition that was taken away while they were on their way, or of one that is stopped: those come
+            // again.
+            let lane = self.lanes.get_mut(item.partition());
+            let Some(lane) = lane.filter(|lane| lane.started && lane.obstacle.is_none()) else {
+                continue;
+            };
+            match &mut lane.search {
+                Some(search) => search.waiting.push_back(item),
+                None => self.sums.around(lane, |lane| lane.take(&mut self.parser, item))?,
             }
         }
-        Ok(())
-    }
-
-    fn sort_record(&mut self, message: Message) -> Result<()> {
-        // A record of a partition that was taken away while it was on its way.
-        let Some(lane) = self.lanes.get_mut(&message.partition).filter(|lane| lane.started) else {
-            return Ok(());
-        };
-        if message.offset < lane.read_to {
-            return Err(Error::transient(format!(
-                "the queue delivered an offset of {} twice: {}",
-                message.partition, message.offset
-            )));
-        }
-        lane.read_to = message.offset + 1;
-        self.records += 1;
-        if message.version.is_some() && message.version < lane.version {
-            self.copies += 1;
-            return Ok(());
-        }
-        lane.version = lane.version.max(message.version);
-        if message.value.is_none() && lane.deleted.as_ref() == Some(&message.key) {
-            lane.deleted = None;
-            return Ok(());
-        }
-        let change: RowChange = self.parser.parse(&message)?;
-        let deleted = change.row.is_none() && message.value.is_some();
-        lane.deleted = deleted.then(|| message.key.clone());
-        let bytes = message.key.len() + change.row.as_ref().map_or(0, |row| row.get().len());
-        let (changes_before, bytes_before) = (lane.fold.len(), lane.fold.bytes());
-        lane.fold.push(message.key, change, bytes);
-        if !lane.is_fence {
-            self.changes = self.changes - changes_before + lane.fold.len();
-            self.bytes = self.bytes - bytes_before + lane.fold.bytes();
+        for lane in self.lanes.values_mut().filter(|lane| lane.search.is_some()) {
+            while let Some(item) = lane.next_searched() {
+                self.sums.around(lane, |lane| lane.take(&mut self.parser, item))?;
+            }
         }
         Ok(())
     }
 
     /// One step for each partition that has changes waiting.
     pub fn take_steps(&mut self) -> Round {
-        self.round(|lane| !lane.fold.is_empty())
+        self.round(false)
     }
 
     /// One step for each partition whose cursor stands behind what has been read, changes or not: marks of transactions
     /// move it too, so that the target says the whole truth to lag monitors and to other writers' fences.
     pub fn take_settling_steps(&mut self) -> Round {
-        self.round(|lane| !lane.fold.is_empty() || lane.cursor_offset() < lane.read_to)
+        self.round(true)
     }
 
-    fn round(&mut self, wanted: impl Fn(&Lane) -> bool) -> Round {
-        let mut steps = Vec::new();
-        for (partition, lane) in self
-            .lanes
-            .iter_mut()
-            .filter(|(_, lane)| lane.started && !lane.on_its_way)
-        {
-            let step = match lane.is_fence {
-                true => lane.fence_step(&wanted),
-                false => lane.step(&wanted, &mut self.changes, &mut self.bytes),
-            };
-            if let Some((changes, cursor_after)) = step {
-                lane.on_its_way = true;
-                steps.push(Step {
+    fn round(&mut self, settles: bool) -> Round {
+        let mut round = Round::default();
+        for (partition, lane) in &mut self.lanes {
+            if let Some(load) = self.sums.around(lane, |lane| lane.load(settles)) {
+                lane.on_its_way = Some(load.taken);
+                round.steps.push(Step {
                     partition: partition.clone(),
                     cursor_before: lane.cursor,
-                    cursor_after,
-                    changes,
+                    cursor_after: load.cursor_after,
+                    changes: load.changes,
+                });
+                round.read.push(Read {
+                    records: load.taken.records,
+                    copies: load.taken.copies,
                 });
             }
         }
-        let (records, copies) = match steps.is_empty() {
-            true => (0, 0),
-            false => (std::mem::take(&mut self.records), std::mem::take(&mut self.copies)),
-        };
-        Round { steps, records, copies }
+        round
     }
 
-    /// The target has applied these steps.
-    pub fn applied(&mut self, steps: &[Step]) {
-        for step in steps {
-            // A lane that was taken away and given back meanwhile reads its cursor anew.
-            if let Some(lane) = self.lanes.get_mut(&step.partition).filter(|lane| lane.on_its_way) {
-                debug_assert_eq!(lane.cursor, step.cursor_before);
-                lane.on_its_way = false;
-                lane.cursor = Some(step.cursor_after);
-            }
+    /// The target has applied a step.
+    pub fn applied(&mut self, step: &Step) {
+        // A lane that was taken away and given back meanwhile reads its cursor anew.
+        let lane = self.lanes.get_mut(&step.partition);
+        let Some(lane) = lane.filter(|lane| lane.on_its_way.is_some()) else {
+            return;
+        };
+        debug_assert_eq!(lane.cursor, step.cursor_before);
+        lane.applied(step.cursor_after);
+        if lane.skips {
+            self.restart(&step.partition);
+        } else if let Some(search) = lane.search.take_if(|search| step.cursor_after.offset >= search.until) {
+            // They came before everything that the inbox holds.
+            search
+                .waiting
+                .into_iter()
+                .rev()
+                .for_each(|item| self.inbox.push_front(item));
         }
     }
 
@@ -308,6 +327,11 @@ impl Lanes {
     pub fn applied_to(&self) -> impl Iterator<Item = (&Partition, i64)> {
         let started = self.lanes.iter().filter(|(_, lane)| lane.started);
         started.map(|(partition, lane)| (partition, lane.applied_to()))
+    }
+
+    /// How far every partition is, as far as it is known, for lag monitors.
+    pub fn progress(&self) -> impl Iterator<Item = (&Partition, Progress)> {
+        self.lanes.iter().map(|(partition, lane)| (partition, lane.progress()))
     }
 
     /// The cursors, for lag monitors.
@@ -324,17 +348,14 @@ impl Lanes {
         none_held && self.fences().any(|lane| !lane.fold.is_empty())
     }
 
-    /// Holds the fence rows that have come so far; their partitions are to be paused.
-    pub fn hold_fences(&mut self) -> Vec<Partition> {
-        let mut held = Vec::new();
-        for (partition, lane) in &mut self.lanes {
+    /// Holds the fence rows that have come so far; their partitions are paused until they are released.
+    pub fn hold_fences(&mut self) {
+        for lane in self.lanes.values_mut() {
             if lane.is_fence && !lane.fold.is_empty() {
-                let fold = std::mem::take(&mut lane.fold);
-                lane.fences = Fences::Held(fold, lane.looked_at());
-                held.push(partition.clone());
+                let (fold, taken) = (std::mem::take(&mut lane.fold), std::mem::take(&mut lane.taken));
+                lane.fences = Fences::Held(fold, taken, lane.looked_at());
             }
         }
-        held
     }
 
     /// Whether fence rows are held. Not any more when their partitions were taken away.
@@ -343,72 +364,18 @@ impl Lanes {
         self.fences().any(|lane| matches!(lane.fences, Fences::Held(..)))
     }
 
-    /// Lets go of the fence rows that are held; their partitions are to be resumed.
-    pub fn release_fences(&mut self) -> Vec<Partition> {
-        let mut released = Vec::new();
-        for (partition, lane) in &mut self.lanes {
-            match std::mem::take(&mut lane.fences) {
-                Fences::Held(fold, cursor) => {
-                    lane.fences = Fences::Released(fold, cursor);
-                    released.push(partition.clone());
-                }
-                other => lane.fences = other,
-            }
+    /// Lets go of the fence rows that are held.
+    pub fn release_fences(&mut self) {
+        for lane in self.lanes.values_mut() {
+            lane.fences = match std::mem::take(&mut lane.fences) {
+                Fences::Held(fold, taken, cursor) => Fences::Released(fold, taken, cursor),
+                other => other,
+            };
         }
-        released
     }
 
     fn fences(&self) -> impl Iterator<Item = &Lane> {
         self.lanes.values().filter(|lane| lane.is_fence)
-    }
-}
-
-impl Lane {
-    fn step(
-        &mut self,
-        wanted: &impl Fn(&Lane) -> bool,
-        changes: &mut usize,
-        bytes: &mut usize,
-    ) -> Option<(Vec<RowChange>, Cursor)> {
-        if !wanted(self) {
-            return None;
-        }
-        let fold = std::mem::take(&mut self.fold);
-        *changes -= fold.len();
-        *bytes -= fold.bytes();
-        Some((fold.into_changes(), self.looked_at()))
-    }
-
-    /// Of a fence partition only released rows are applied, and its cursor moves freely only when no row waits.
-    fn fence_step(&mut self, wanted: &impl Fn(&Lane) -> bool) -> Option<(Vec<RowChange>, Cursor)> {
-        match std::mem::take(&mut self.fences) {
-            Fences::Released(fold, cursor) => Some((fold.into_changes(), cursor)),
-            Fences::None if self.fold.is_empty() && wanted(self) => Some((Vec::new(), self.looked_at())),
-            other => {
-                self.fences = other;
-                None
-            }
-        }
-    }
-
-    /// The cursor once everything that has been looked at is applied.
-    fn looked_at(&self) -> Cursor {
-        Cursor {
-            offset: self.read_to,
-            version: self.version,
-        }
-    }
-
-    fn cursor_offset(&self) -> i64 {
-        self.cursor.map_or(0, |cursor| cursor.offset)
-    }
-
-    fn applied_to(&self) -> i64 {
-        let waits = self.on_its_way || !self.fold.is_empty() || !matches!(self.fences, Fences::None);
-        match waits {
-            true => self.cursor_offset(),
-            false => self.read_to,
-        }
     }
 }
 

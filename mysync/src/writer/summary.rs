@@ -68,9 +68,11 @@ impl Counters {
         }
     }
 
-    pub(super) fn round_applied(&mut self, round: &Round, changes: u64) {
-        self.summary.records += round.records;
-        self.summary.copies += round.copies;
+    pub(super) fn round_applied(&mut self, round: &Round) {
+        let changes: usize = round.steps.iter().map(|step| step.changes.len()).sum();
+        let changes = changes as u64;
+        self.summary.records += round.read.iter().map(|read| read.records).sum::<u64>();
+        self.summary.copies += round.read.iter().map(|read| read.copies).sum::<u64>();
         self.summary.changes += changes;
         self.summary.rounds += 1;
         if changes > 0 {

@@ -32,6 +32,7 @@ pub fn parsed(parser: &mut Parser, record: &Published) -> RowChange {
         partition,
         offset: 0,
         version: Some(record.version),
+        timestamp_ms: None,
         table: record.table.clone().filter(|_| record.value.is_none()),
         key: record.key.clone(),
         value: record.value.clone(),

@@ -137,6 +137,15 @@ pub fn get(address: &str, path: &str) -> Option<(u16, String)> {
     Some((code, answer.split_once("\r\n\r\n")?.1.to_owned()))
 }
 
+/// The answer to a request, whose first lines are given.
+pub fn raw(address: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "{request}Host: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 /// Waits for a condition; the error names it and the deadline.
 #[allow(clippy::disallowed_methods)] // This is the wait that names them.
 pub fn wait_until<T>(condition: &str, mut look: impl FnMut() -> Option<T>) -> T {

@@ -1,14 +1,22 @@
 //! What the writer's container tests share: a lab, a producer of envelopes, a writer on a thread of its own.
 
+#![allow(dead_code, reason = "each test uses a part of it")]
+
 use fixtures::Lab;
 use mysync::config::{self, Config};
 use mysync::error::Result;
-use mysync::writer::{self, Summary};
+use mysync::metrics::WriterMetrics;
+use mysync::queue::kafka::KafkaQueue;
+use mysync::target::Target;
+use mysync::target::redis::RedisTarget;
+use mysync::writer::{self, Bounds, Options, Summary};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
-use rdkafka::{ClientConfig, producer::DefaultProducerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, Headers, OwnedHeaders, OwnedMessage};
+use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use redis::aio::MultiplexedConnection;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,14 +35,14 @@ pub async fn lab() -> Lab {
     Lab::builder().brokers(1).redis().start().await.unwrap()
 }
 
-/// The lab's configuration; the writer needs no MySQL.
+/// The lab's configuration; the writer needs no MySQL. `writer` is more of the section `[writer.redis]`.
 pub fn config(lab: &Lab, writer: &str) -> Config {
+    config::parse(&toml(lab, writer), "test.toml").unwrap()
+}
+
+pub fn toml(lab: &Lab, writer: &str) -> String {
     let source = "[source]\nservers = [\"127.0.0.1:1\"]\nuser = \"u\"\nserver_id = 1\ntables = [\"*.*\"]\n";
-    config::parse(
-        &format!("{source}{}{writer}", lab.config_toml(PREFIX, &["*.*"])),
-        "test.toml",
-    )
-    .unwrap()
+    format!("{source}{}{writer}", lab.config_toml(PREFIX, &["*.*"]))
 }
 
 fn client(lab: &Lab) -> ClientConfig {
@@ -44,8 +52,12 @@ fn client(lab: &Lab) -> ClientConfig {
 }
 
 pub async fn create_topic(lab: &Lab, topic: &str, partitions: i32) {
+    create_replicated(lab, topic, partitions, 1).await;
+}
+
+pub async fn create_replicated(lab: &Lab, topic: &str, partitions: i32, replicas: i32) {
     let admin: AdminClient<DefaultClientContext> = client(lab).create().unwrap();
-    let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(1))
+    let topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(replicas))
         .set("cleanup.policy", "compact")
         .set("max.message.bytes", "100000000");
     let created = admin.create_topics([&topic], &AdminOptions::new()).await.unwrap();
@@ -113,14 +125,18 @@ impl Source {
         let (database, name) = table.split_once('.').unwrap();
         let topic = format!("{PREFIX}.{table}");
         loop {
-            let header = Header {
-                key: "mysync.table",
-                value: Some(&format!("[\"{database}\",\"{name}\"]")),
+            let table = format!("[\"{database}\",\"{name}\"]");
+            let header = match value {
+                Some(_) => ("own", "kept"),
+                None => ("mysync.table", table.as_str()),
             };
-            let mut record = BaseRecord::to(&topic).key(key);
-            match value {
-                Some(value) => record = record.payload(value),
-                None => record = record.headers(OwnedHeaders::new().insert(header)),
+            let headers = OwnedHeaders::new().insert(Header {
+                key: header.0,
+                value: Some(header.1),
+            });
+            let mut record = BaseRecord::to(&topic).key(key).headers(headers);
+            if let Some(value) = value {
+                record = record.payload(value);
             }
             match self.producer.send(record) {
                 Ok(()) => return,
@@ -158,7 +174,31 @@ impl Writer {
     }
 
     fn launch(config: &Config, until_caught_up: bool) -> Self {
+        let redis = RedisTarget::new(config.writer.redis.as_ref().unwrap(), PREFIX).unwrap();
+        Self::launch_for(config, redis, until_caught_up, Arc::default())
+    }
+
+    /// A writer of any target.
+    pub fn start_for(config: &Config, target: impl Target + Send + 'static, metrics: Arc<WriterMetrics>) -> Self {
+        Self::launch_for(config, target, false, metrics)
+    }
+
+    fn launch_for(
+        config: &Config,
+        target: impl Target + Send + 'static,
+        until_caught_up: bool,
+        metrics: Arc<WriterMetrics>,
+    ) -> Self {
         let config = config.clone();
+        let options = Options {
+            prefix: PREFIX.into(),
+            bounds: Bounds {
+                changes_max: config.writer.redis.as_ref().unwrap().batch_changes_max,
+                bytes_max: writer::BATCH_BYTES_MAX,
+            },
+            until_caught_up,
+            metrics,
+        };
         let (stop, stopped) = oneshot::channel::<()>();
         let (kill, killed) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
@@ -168,8 +208,9 @@ impl Writer {
                 .unwrap();
             runtime.block_on(async {
                 let stop = async { drop(stopped.await) };
+                let queue = KafkaQueue::new(&config);
                 tokio::select! {
-                    outcome = writer::run_redis(&config, until_caught_up, Arc::default(), stop) => Some(outcome),
+                    outcome = writer::run(&queue, target, &options, stop) => Some(outcome),
                     Ok(()) = killed => None,
                 }
             })
@@ -209,6 +250,49 @@ impl Writer {
             .expect("the writer did not stop in time")
             .unwrap()
             .unwrap_err()
+    }
+}
+
+/// A record as it stands in a topic, as text.
+#[derive(Debug)]
+pub struct Record {
+    pub key: Option<String>,
+    pub value: Option<String>,
+    pub headers: BTreeMap<String, String>,
+}
+
+/// Everything in the first partition of a topic.
+pub async fn records(lab: &Lab, topic: &str) -> Vec<Record> {
+    let consumer: BaseConsumer = client(lab)
+        .set("group.id", "test")
+        .set("enable.partition.eof", "true")
+        .create()
+        .unwrap();
+    let mut partitions = TopicPartitionList::new();
+    partitions.add_partition_offset(topic, 0, Offset::Beginning).unwrap();
+    consumer.assign(&partitions).unwrap();
+    blocking(move || {
+        let mut records = Vec::new();
+        loop {
+            match consumer.poll(DEADLINE).expect("the topic does not answer") {
+                Ok(record) => records.push(record_of(&record.detach())),
+                Err(KafkaError::PartitionEOF(_)) => return records,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    })
+    .await
+}
+
+fn record_of(record: &OwnedMessage) -> Record {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let headers = record.headers().into_iter().flat_map(|headers| headers.iter());
+    Record {
+        key: record.key().map(text),
+        value: record.payload().map(text),
+        headers: headers
+            .map(|header| (header.key.to_owned(), text(header.value.unwrap_or_default())))
+            .collect(),
     }
 }
 

@@ -202,6 +202,7 @@ fn message_of(record: &BorrowedMessage<'_>, topic: &Arc<str>) -> Option<Message>
         offset: record.offset(),
         version: Some(version),
         table: text("mysync.table"),
+        timestamp_ms: record.timestamp().to_millis(),
         key: record.key().unwrap_or_default().to_vec(),
         value: record.payload().map(<[u8]>::to_vec),
     })

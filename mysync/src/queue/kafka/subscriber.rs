@@ -25,17 +25,19 @@
 //! # Topics
 //! The subscription is a pattern, looked up every [`TOPICS_INTERVAL`]: a table's topic is found by itself.
 
+mod member;
 mod observer;
 mod poller;
 mod topics;
 
-use super::{KafkaQueue, sort};
+use super::{KafkaQueue, dead, sort};
 use crate::error::{Error, Result};
 use crate::queue::{Delivery, Partition, Subscriber};
+use member::{Member, Place};
 use observer::Observer;
 use poller::{Command, Context, Event};
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::BaseConsumer;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::mpsc as blocking;
 use std::thread::JoinHandle;
@@ -49,8 +51,7 @@ pub const TOPICS_INTERVAL: Duration = Duration::from_secs(1);
 /// A member that is not polled for so long leaves the group: its target is away, and others need not wait for it.
 pub const POLL_INTERVAL_MAX: Duration = Duration::from_secs(60);
 
-/// A member that dies without a word is out of the group after so long (the brokers' own smallest limit).
-const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
+/// How soon members learn that the group changes.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(1_500);
 
 /// Deliveries on their way from the thread; with [`poller::DELIVERY_BYTES_MAX`] the bound on their memory.
@@ -75,6 +76,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A member of a group of writers.
 #[derive(Debug)]
 pub struct KafkaSubscriber {
+    queue: KafkaQueue,
+    group: String,
+    member: Member,
     observer: Observer,
     commands: blocking::Sender<Command>,
     events: mpsc::Receiver<Event>,
@@ -91,17 +95,22 @@ impl KafkaSubscriber {
         let (commands, command_receiver) = blocking::channel();
         let (event_sender, events) = mpsc::channel(DELIVERIES_MAX);
         let context = Context::new(command_receiver, event_sender);
-        let consumer: BaseConsumer<Context> = consumer_config(queue, group)
+        let member = Member::new(queue, group);
+        let mut config = consumer_config(queue, group);
+        member.configure(&mut config);
+        let session = queue.config.writer.session();
+        let place = Place::new(&config, group, &member, topics.pattern(), session);
+        let consumer: BaseConsumer<Context> = config
             .create_with_context(context)
             .map_err(|error| sort(&error, "cannot make a Kafka consumer"))?;
-        consumer
-            .subscribe(&[&topics.pattern()])
-            .map_err(|error| sort(&error, format!("cannot subscribe to {}", topics.pattern())))?;
         let thread = std::thread::Builder::new()
             .name("kafka-poller".into())
-            .spawn(move || poller::run(consumer))
+            .spawn(move || poller::run(consumer, &place))
             .map_err(|error| Error::transient("cannot start a thread").detail(error))?;
         Ok(KafkaSubscriber {
+            queue: queue.clone(),
+            group: group.to_owned(),
+            member,
             observer,
             commands,
             events,
@@ -125,7 +134,7 @@ fn consumer_config(queue: &KafkaQueue, group: &str) -> ClientConfig {
         .set("allow.auto.create.topics", "false")
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("topic.metadata.refresh.interval.ms", milliseconds(TOPICS_INTERVAL))
-        .set("session.timeout.ms", milliseconds(SESSION_TIMEOUT))
+        .set("session.timeout.ms", milliseconds(queue.config.writer.session()))
         .set("heartbeat.interval.ms", milliseconds(HEARTBEAT_INTERVAL))
         .set("max.poll.interval.ms", milliseconds(POLL_INTERVAL_MAX))
         .set("check.crcs", "true")
@@ -148,6 +157,7 @@ impl Subscriber for KafkaSubscriber {
         match self.events.recv().await {
             Some(Event::Delivery(delivery)) => Ok(delivery),
             Some(Event::Failed(error)) => Err(error),
+            Some(Event::Fenced) => Err(self.member.fenced(&self.queue, &self.group)),
             // The mark of a start whose future was dropped.
             Some(Event::Started(_)) => Ok(Delivery::Records {
                 messages: Vec::new(),
@@ -167,6 +177,7 @@ impl Subscriber for KafkaSubscriber {
                 Some(Event::Delivery(delivery)) => self.set_aside(delivery, cursors),
                 Some(Event::Started(outcome)) => return outcome.map(|()| starts),
                 Some(Event::Failed(error)) => return Err(error),
+                Some(Event::Fenced) => return Err(self.member.fenced(&self.queue, &self.group)),
                 None => return Err(thread_ended()),
             }
         }
@@ -188,6 +199,10 @@ impl Subscriber for KafkaSubscriber {
 
     fn commit(&mut self, offsets: &BTreeMap<Partition, i64>) {
         let _ = self.commands.send(Command::Commit(offsets.clone()));
+    }
+
+    fn bury(&self, partition: Partition, offset: i64, reason: String) -> impl Future<Output = Result<()>> + 'static {
+        dead::bury(self.queue.clone(), self.group.clone(), partition, offset, reason)
     }
 
     async fn close(self) {

@@ -105,6 +105,7 @@ fn message_of(record: &BorrowedMessage<'_>, topic: &Arc<str>) -> Message {
         },
         offset: record.offset(),
         version: text("mysync.version").and_then(|version| version.parse().ok()),
+        timestamp_ms: record.timestamp().to_millis(),
         table: text("mysync.table"),
         key: record.key().unwrap_or_default().to_vec(),
         value: record.payload().map(<[u8]>::to_vec),

@@ -6,7 +6,7 @@ use crate::queue::{Queue, Subscriber};
 use crate::target::Target;
 use crate::writer::Summary;
 
-impl<Q: Queue, T: Target> Engine<'_, Q, T> {
+impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
     /// Applies what is there once more, unless something failed for good, and leaves the group.
     pub(super) async fn finish(mut self, outcome: Result<()>) -> Result<Summary> {
         let mut outcome = outcome;
@@ -21,8 +21,8 @@ impl<Q: Queue, T: Target> Engine<'_, Q, T> {
             .as_mut()
             .filter(|_| self.connected && outcome.is_ok() && !round.steps.is_empty())
         {
-            let applied = target.apply(&round.steps).await.and_then(super::first_refusal);
-            self.settle_last(Done::Applied(round, applied));
+            let outcomes = target.apply(&round.steps).await;
+            self.settle_last(Done::Applied(round, outcomes));
         }
         self.commit_offsets();
         if let Some(subscriber) = self.subscriber.take() {
@@ -37,10 +37,10 @@ impl<Q: Queue, T: Target> Engine<'_, Q, T> {
     /// Like `done`, when nothing will be tried again: what failed is done by the next run, from its cursor.
     fn settle_last(&mut self, done: Done) {
         match done {
-            Done::Applied(round, Ok(())) => {
-                self.lanes.applied(&round.steps);
-                let changes: usize = round.steps.iter().map(|step| step.changes.len()).sum();
-                self.counters.round_applied(&round, changes as u64);
+            Done::Applied(round, Ok(outcomes)) => {
+                if let Err(error) = self.applied(round, outcomes) {
+                    tracing::warn!(%error, "the last changes were refused");
+                }
             }
             Done::Applied(_, Err(error)) => {
                 self.lanes.reset();

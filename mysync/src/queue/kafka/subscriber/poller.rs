@@ -4,6 +4,7 @@
 //! returns no record. Whatever was gathered is handed over before anything else happens.
 
 use super::super::sort;
+use super::member::Place;
 use crate::error::{Error, Result};
 use crate::queue::{Delivery, Message, Partition};
 use rdkafka::client::ClientContext;
@@ -47,6 +48,8 @@ pub(super) enum Event {
     /// A start is done; records from before it stand before this.
     Started(Result<()>),
     Failed(Error),
+    /// Another member has taken this one's name.
+    Fenced,
 }
 
 /// The other side has hung up.
@@ -69,10 +72,16 @@ struct State {
     names: HashMap<String, Arc<str>>,
 }
 
-/// Polls until the other side hangs up; the consumer then leaves its group as it is dropped.
-pub(super) fn run(consumer: BaseConsumer<Context>) {
+/// Joins the group, polls until the other side hangs up, and leaves the group.
+pub(super) fn run(consumer: BaseConsumer<Context>, place: &Place) {
     let context = Arc::clone(consumer.context());
+    if let Err(error) = place.join(&consumer, || !context.events.is_closed()) {
+        // Nobody left to tell is fine.
+        context.tell(Event::Failed(error)).ok();
+        return;
+    }
     while context.turn(&consumer).is_ok() {}
+    place.leave(&consumer);
 }
 
 impl Context {
@@ -88,9 +97,11 @@ impl Context {
         self.serve_commands(consumer)?;
         let failure = self.gather(consumer);
         self.hand_over(consumer)?;
-        match failure {
-            Some(error) => self.tell(Event::Failed(error)),
-            None => Ok(()),
+        let fatal = failure.as_ref().and_then(|_| consumer.client().fatal_error());
+        match (failure, fatal) {
+            (Some(_), Some((RDKafkaErrorCode::FencedInstanceId, _))) => self.tell(Event::Fenced),
+            (Some(error), _) => self.tell(Event::Failed(error)),
+            (None, _) => Ok(()),
         }
     }
 
@@ -246,6 +257,7 @@ impl State {
             offset: record.offset(),
             version,
             table,
+            timestamp_ms: record.timestamp().to_millis(),
             key,
             value,
         });
@@ -377,6 +389,11 @@ fn judge(error: &KafkaError) -> Option<Error> {
         (KafkaError::MessageConsumptionFatal(_), _) => {
             Some(Error::transient("the Kafka consumer has failed for good").detail(error))
         }
+        (_, Some(Code::InvalidSessionTimeout)) => Some(
+            Error::definite("the brokers refuse the session of a writer")
+                .detail(error)
+                .hint("set writer.session_seconds within group.min.session.timeout.ms and group.max.session.timeout.ms of the brokers"),
+        ),
         (_, Some(Code::AutoOffsetReset | Code::OffsetOutOfRange)) => Some(
             Error::definite("a partition no longer holds the offset that is to be read next")
                 .detail(error)
