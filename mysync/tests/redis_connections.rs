@@ -136,7 +136,8 @@ async fn certificates(world: &World) {
 async fn users(world: &World) {
     let redis = world.redis();
     // Exactly what the error's hint says.
-    let commands = "+get +mget +set +setrange +del +hset +hlen +expire +persist +evalsha +script|load +select";
+    let commands =
+        "+get +mget +set +setrange +del +hset +hlen +hkeys +hdel +expire +persist +evalsha +script|load +select";
     let rule = format!("ACL SETUSER mysync on >{PASSWORD} resetkeys ~shop:* ~__mysync:* {commands}");
     redis.command::<()>(&rule).await.unwrap();
     redis.command::<()>("ACL SETUSER idle on >geheim +ping").await.unwrap();

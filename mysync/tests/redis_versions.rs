@@ -48,6 +48,7 @@ async fn promises(builder: fixtures::LabBuilder) {
     let lab = builder.name("redis-versions").start().await.unwrap();
     a_writer_that_was_replaced_changes_nothing(&lab).await;
     wide_rows_and_rows_as_json(&lab).await;
+    nothing_is_left_of_other_columns_or_layouts(&lab).await;
     rows_expire_and_cursors_do_not(&lab).await;
     replays_end_as_they_began(&lab).await;
     a_full_server_is_waited_for_and_deletes_make_room(&lab).await;
@@ -165,6 +166,34 @@ async fn wide_rows_and_rows_as_json(lab: &Lab) {
             .offset,
         4
     );
+    everywhere(lab, "FLUSHALL").await;
+}
+
+async fn nothing_is_left_of_other_columns_or_layouts(lab: &Lab) {
+    let columns = |range: std::ops::Range<u32>| -> Row { range.map(|n| (format!("c{n}"), n.to_string())).collect() };
+    let mut hashes = target(lab, "").await;
+    let mut strings = target(lab, "layout = \"json\"").await;
+    applied(&mut strings, step(None, 1, vec![change(1, 1, Some("{}"))])).await;
+    // Over a string; some columns shared, more and fewer than Lua unpacks at once; none shared.
+    let shapes = [
+        0..3,
+        1..4,
+        0..2_500,
+        100..2_600,
+        3_000..3_002,
+        4_000..6_500,
+        7_000..7_001,
+    ];
+    for (before, shape) in (1..).zip(shapes) {
+        let row = columns(shape);
+        let text = serde_json::to_string(&row).unwrap();
+        applied(
+            &mut hashes,
+            step(Some(before), before + 1, vec![change(1, before + 1, Some(&text))]),
+        )
+        .await;
+        assert_eq!(rows(lab).await.unwrap()["shop:a:1"], row);
+    }
     everywhere(lab, "FLUSHALL").await;
 }
 

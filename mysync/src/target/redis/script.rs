@@ -7,8 +7,9 @@
 //! anyway, comes first where rows are set; where rows are only deleted, DEL comes first, so that they can make room.
 //!
 //! Most rows that are written are there already with the same columns. They are written over, which takes a third less of the
-//! server's time than to delete and set them; only if fields are left over, or the key is no hash, the row is deleted first.
-//! 4,096 columns are 8,192 arguments, more than Lua unpacks at once, so a wide hash is deleted and set in several calls.
+//! server's time than to delete and set them; then fields that are left over are deleted. So a hash never vanishes in between,
+//! either: in a cluster, a key that is not there may not be made while its slot moves.
+//! 4,096 columns are 8,192 arguments, more than Lua unpacks at once, so a wide hash is set in several calls.
 
 /// In place of a count: the row is gone.
 pub(super) const DELETED: i64 = 0;
@@ -24,22 +25,35 @@ macro_rules! set_row {
     () => {
         r"
 local function set_row(key, at, count, ttl)
+  local last = at + count - 1
   if count == 1 then
     redis.call('SET', key, ARGV[at])
-  elseif count > 2000 then
-    redis.call('DEL', key)
-    for first = at, at + count - 1, 2000 do
-      redis.call('HSET', key, unpack(ARGV, first, math.min(first + 1999, at + count - 1)))
-    end
   else
-    local added = redis.pcall('HSET', key, unpack(ARGV, at, at + count - 1))
-    local is_refused = type(added) == 'table'
-    if is_refused and not string.find(added.err, 'WRONGTYPE', 1, true) then
-      redis.call('HSET', key, unpack(ARGV, at, at + count - 1))
-    elseif is_refused or (added * 2 ~= count and redis.call('HLEN', key) * 2 ~= count) then
-      redis.call('DEL', key)
-      redis.call('HSET', key, unpack(ARGV, at, at + count - 1))
-    elseif added * 2 ~= count and ttl == '0' then
+    local first_end = math.min(at + 1999, last)
+    local added = redis.pcall('HSET', key, unpack(ARGV, at, first_end))
+    if type(added) == 'table' then
+      if string.find(added.err, 'WRONGTYPE', 1, true) then
+        redis.call('DEL', key)
+      end
+      added = redis.call('HSET', key, unpack(ARGV, at, first_end))
+    end
+    for first = at + 2000, last, 2000 do
+      added = added + redis.call('HSET', key, unpack(ARGV, first, math.min(first + 1999, last)))
+    end
+    local was_there = added * 2 ~= count
+    if redis.call('HLEN', key) * 2 ~= count then
+      was_there = true
+      local kept = {}
+      for name = at, last, 2 do
+        kept[ARGV[name]] = true
+      end
+      for _, name in ipairs(redis.call('HKEYS', key)) do
+        if not kept[name] then
+          redis.call('HDEL', key, name)
+        end
+      end
+    end
+    if was_there and ttl == '0' then
       redis.call('PERSIST', key)
     end
   end

@@ -303,6 +303,8 @@ impl Redirection {
             ServerErrorKind::Moved => target().map(Self::Moved),
             ServerErrorKind::Ask => target().map(Self::Ask),
             ServerErrorKind::TryAgain => Some(Self::Split),
+            // A script deleted a key, and was not let make it anew.
+            _ if error.details().is_some_and(|text| text.contains("non local key")) => Some(Self::Split),
             _ => None,
         }
     }
