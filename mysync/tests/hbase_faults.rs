@@ -23,7 +23,7 @@ use way::{Mode, Way};
 use world::{Source, create_topic};
 
 const TABLES: [&str; 2] = ["shop.a", "shop.b"];
-const ANSWER_SECONDS_MAX: u64 = 3;
+const ANSWER_SECONDS_MAX: u64 = 2;
 /// A stop waits for one answer, and for the brokers.
 const STOP_DEADLINE: Duration = Duration::from_secs(ANSWER_SECONDS_MAX + 10);
 
@@ -74,6 +74,11 @@ impl Changes {
             &format!("HBase holds exactly the rows expected: {when}"),
             world::DEADLINE,
             async || {
+                // A region server whose session ended while it was paused ends itself, and a supervisor starts it again.
+                let hbase = lab.hbase().unwrap();
+                if !hbase.is_running().await.map_err(|error| error.to_string())? {
+                    hbase.start().await.map_err(|error| error.to_string())?;
+                }
                 let mut client = store::try_client(lab).map_err(|error| error.to_string())?;
                 for (table, expected) in TABLES.iter().zip(&self.expected) {
                     let found = store::try_rows(&mut client, table).map_err(|error| error.to_string())?;
@@ -197,7 +202,6 @@ async fn after_every_fault_hbase_holds_what_the_topics_say() {
     assert_eq!(writer.process.take().unwrap().terminate(), 0);
     assert!(begun.elapsed() < STOP_DEADLINE, "{:?}", begun.elapsed());
     writer.start();
-    writer.says("no answer within");
     hbase.unpause().await.unwrap();
     changes.arrive(&lab, "HBase was paused").await;
 

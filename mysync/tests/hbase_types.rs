@@ -67,6 +67,10 @@ async fn what_mysql_holds_arrives_in_hbase() {
         .query_drop("CREATE TABLE types.busy (id INT PRIMARY KEY, n INT, note VARCHAR(9))")
         .await
         .unwrap();
+    mysql
+        .query_drop("INSERT INTO types.busy VALUES (999, 0, NULL)")
+        .await
+        .unwrap();
     read(&config).await;
     let summary = write(&config).await;
     assert!(summary.changes > 10, "{summary}");
