@@ -9,7 +9,6 @@ mod process;
 mod store;
 #[path = "hbase/way.rs"]
 mod way;
-#[allow(dead_code, reason = "each test uses a part of it")]
 #[path = "writer/world.rs"]
 mod world;
 
