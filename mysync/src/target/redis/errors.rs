@@ -24,7 +24,8 @@ const TRANSIENT_CODES: [&str; 13] = [
 const LOGIN_HINT: &str = "check writer.redis.user and password, password_env or password_file (for sentinels: sentinel_user and \
     sentinel_password)";
 
-const ACL_HINT: &str = "let the user run +get +mget +set +setrange +del +hset +hlen +hkeys +hdel +expire +persist +evalsha +script|load +select, with addresses \
+const ACL_HINT: &str = "let the user run +get +mget +set +setrange +del +hset +hlen +hkeys +hdel +expire \
+              +persist +evalsha +script|load +select, with addresses \
     or sentinels also +role, in a cluster +cluster|slots +exists +asking, on all keys that writer.redis.key makes and on \
     ~__mysync:*; a sentinel's user +sentinel";
 
