@@ -108,8 +108,11 @@ async fn what_mysql_holds_arrives_in_hbase() {
                 .await
                 .unwrap();
         }
+        let moved = 100 * (round + 1);
         mysql
-            .query_drop("UPDATE types.busy SET id = id + 100 WHERE id % 7 = 0 AND id < 100")
+            .query_drop(format!(
+                "UPDATE types.busy SET id = id + {moved} WHERE id % 7 = 0 AND id < 100"
+            ))
             .await
             .unwrap();
         mysql
