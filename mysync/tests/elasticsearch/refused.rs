@@ -110,7 +110,7 @@ pub async fn an_index_of_somebody_else_is_left_alone(world: &World) {
     let mut target = world.target("lazy", "");
     let topic = partition("lazy.shop.lazy");
     target.connect().await.unwrap();
-    target.cursors(&[topic.clone()]).await.unwrap();
+    target.cursors(std::slice::from_ref(&topic)).await.unwrap();
     let row = |version| vec![change(&table("shop.lazy"), "1", Some("{}"), version)];
     target.apply(&[step("lazy.shop.lazy", None, 1, row(1))]).await.unwrap();
     let lazy = "{\"index.translog.durability\":\"async\"}";
