@@ -282,6 +282,12 @@ pub trait Source {
         std::future::ready(Ok(()))
     }
 
+    /// What people have asked the reader for and it has told nothing of: a reader that begins behind these requests does not meet them in
+    /// the stream.
+    async fn asked(&mut self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     /// The cascading foreign keys of followed tables.
     async fn cascades(&mut self) -> Result<Vec<Cascade>>;
 

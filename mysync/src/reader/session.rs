@@ -98,6 +98,8 @@ struct Progress {
     statements: Statements,
     /// What is read anew from tables.
     refresh: Refresh,
+    /// When rows that were read may be published again, while the stream has events.
+    slice_at: Option<Instant>,
     trail: Trail,
 }
 
@@ -181,6 +183,9 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
         let tables_max = options.dump_tables_max;
         let refresh = Refresh::open(queue, &mut publisher, &mut batch, reader, tables_max, &checkpoint, lost).await?;
         let mut refresh = refresh;
+        if !found || gap.is_some() {
+            refresh.ask(source.asked().await?);
+        }
         if let Some(why) = &gap {
             let mut tables = source.tables().await?;
             tables.extend(queue.tables().await?);
@@ -206,6 +211,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             ddl: None,
             statements,
             refresh,
+            slice_at: None,
             trail,
         };
         let committed_at = Instant::now();
@@ -277,6 +283,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             return self.carry_out(decided).await;
         }
         if self.progress.is_commit_possible() && self.progress.refresh.is_due() {
+            self.progress.slice_at = None;
             return Ok(());
         }
         // Nothing is gained by waiting for more; what makes the changes final can follow.

@@ -13,6 +13,7 @@ mod packets;
 pub mod plan;
 mod range;
 mod rows;
+mod select;
 mod servers;
 mod settings;
 mod stream;
@@ -309,6 +310,13 @@ impl Source for MySqlSource {
 
     fn tell(&self, progress: Vec<Progress>) -> impl Future<Output = Result<()>> + Send + 'static {
         dump::tell(self.detached(), progress)
+    }
+
+    async fn asked(&mut self) -> Result<Vec<String>> {
+        let mut connection = self.connect().await?;
+        let asked = dump::asked(self, &mut connection).await?;
+        connection.disconnect().await.ok();
+        Ok(asked)
     }
 
     async fn cascades(&mut self) -> Result<Vec<Cascade>> {

@@ -9,6 +9,11 @@ use crate::tables::TableFilter;
 use crate::version::Version;
 
 impl Refresh {
+    /// Takes requests that stand before the place at which the stream begins.
+    pub(in crate::reader) fn ask(&mut self, requests: Vec<String>) {
+        self.signals.extend(requests);
+    }
+
     /// Takes up what people have asked for: the stream is behind it.
     pub(in crate::reader) fn take_signals(&mut self, filter: &TableFilter, now: Version) {
         for text in std::mem::take(&mut self.signals) {

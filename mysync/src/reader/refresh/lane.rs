@@ -119,8 +119,8 @@ impl Lane {
     pub(super) fn begun(&mut self, chunk: Chunk) {
         self.retry_at = None;
         // Of a list of outdated keys.
-        if let (Some(wanted), Some(list)) = (&chunk.wanted, self.lists.front_mut()) {
-            list.drain(..wanted.len().min(list.len()));
+        if let (false, Some(list)) = (chunk.is_range, self.lists.front_mut()) {
+            list.drain(..chunk.asked_for.min(list.len()));
             if list.is_empty() {
                 self.lists.pop_front();
             }

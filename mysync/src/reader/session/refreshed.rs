@@ -1,6 +1,7 @@
 //! What a session does about refreshes: has rows read, and publishes them when the stream is at their watermark.
 //!
-//! They are published in slices between the stream's own transactions, so that a change waits for one slice at most.
+//! They are published in slices between the stream's own transactions. While the stream has events, it has two thirds of the time, so
+//! that a dump does not make it fall behind.
 
 use super::{BATCH_BYTES, Context, Progress, Session, now_ns};
 use crate::config::Format;
@@ -11,6 +12,9 @@ use crate::reader::refresh::{Chunk, Marked, Reading};
 use crate::source::Source;
 use tokio::time::Instant;
 
+/// How much more time the stream has than rows that were read, while it has events.
+const STREAM_SHARE: u32 = 2;
+
 impl<S: Source, Q: Queue> Session<'_, S, Q> {
     /// Publishes a slice of what is read and due, and begins what is next.
     pub(super) async fn tend_refresh(&mut self) -> Result<()> {
@@ -20,8 +24,12 @@ impl<S: Source, Q: Queue> Session<'_, S, Q> {
         let (context, progress) = (&self.context, &mut self.progress);
         if progress.is_commit_possible() {
             progress.refresh.take_signals(context.filter, progress.next_version);
-            let published = progress.publish_slice(context, &mut self.publisher).await;
-            published.map_err(|error| progress.tracker.locate(error))?;
+            if progress.refresh.is_due() && progress.slice_at.is_none_or(|at| at <= Instant::now()) {
+                let begun = Instant::now();
+                let published = progress.publish_slice(context, &mut self.publisher).await;
+                published.map_err(|error| progress.tracker.locate(error))?;
+                progress.slice_at = Some(Instant::now() + begun.elapsed() * STREAM_SHARE);
+            }
         }
         let form = &context.options.form;
         let reading = Reading {

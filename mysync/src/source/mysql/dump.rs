@@ -8,6 +8,7 @@
 use super::MySqlSource;
 use super::rows::write;
 use crate::error::{Error, Result};
+use crate::reader::signal::Signal;
 use crate::source::{Progress, State};
 use crate::tables::{DUMP_TABLE, INTERNAL_DATABASE, SIGNAL_TABLE};
 use mysql_async::prelude::Queryable;
@@ -56,12 +57,33 @@ pub(super) async fn tell(source: MySqlSource, progress: Vec<Progress>) -> Result
     Ok(())
 }
 
-/// Creates a table of mysync's own that is missing, and leaves no statement in the binlog where it is there.
-async fn prepare(source: &MySqlSource, connection: &mut Conn, table: &str) -> Result<()> {
+/// Requests of which nothing is told, oldest first.
+pub(super) async fn asked(source: &MySqlSource, connection: &mut Conn) -> Result<Vec<String>> {
+    if !is_there(source, connection, SIGNAL_TABLE).await? || !is_there(source, connection, DUMP_TABLE).await? {
+        return Ok(Vec::new());
+    }
+    let reader = &source.reader;
+    let texts = async |connection: &mut Conn, column: &str, table: &str, order: &str| -> Result<Vec<String>> {
+        let statement = format!("SELECT {column} FROM {INTERNAL_DATABASE}.{table} WHERE reader = '{reader}'{order}");
+        let rows = source.rows(connection, &statement).await?;
+        Ok(rows.iter().filter_map(|row| row.get::<String, usize>(0)).collect())
+    };
+    let told = texts(connection, "request", DUMP_TABLE, "").await?;
+    let mut asked = texts(connection, "request", SIGNAL_TABLE, " ORDER BY id").await?;
+    asked.retain(|text| Signal::read(text).is_ok_and(|signal| !told.contains(&signal.request)));
+    Ok(asked)
+}
+
+async fn is_there(source: &MySqlSource, connection: &mut Conn, table: &str) -> Result<bool> {
     let found = format!(
         "SELECT 1 FROM information_schema.tables WHERE table_schema = '{INTERNAL_DATABASE}' AND table_name = '{table}'"
     );
-    if !source.rows(connection, &found).await?.is_empty() {
+    Ok(!source.rows(connection, &found).await?.is_empty())
+}
+
+/// Creates a table of mysync's own that is missing, and leaves no statement in the binlog where it is there.
+async fn prepare(source: &MySqlSource, connection: &mut Conn, table: &str) -> Result<()> {
+    if is_there(source, connection, table).await? {
         return Ok(());
     }
     let columns = match table {

@@ -8,56 +8,199 @@
 //! a SELECT sees its transaction, but not behind the event of a mark that is committed (`binlog_order_commits`).
 //!
 //! # Exactness
-//! The answer comes in the binary protocol, text in its column's character set (`character_set_results = NULL`), and becomes row
-//! images as the binlog has them: [`TableRows`]. The table is locked against DDL by the transaction that reads it, for as long as
-//! that takes; nothing else is locked.
+//! The answer comes in the binary protocol ([`super::select`]), text in its column's character set (`character_set_results = NULL`),
+//! and becomes row images as the binlog has them: [`TableRows`]. The table is locked against DDL by the transaction that reads it, for
+//! as long as that takes; nothing else is locked.
 
 use super::condition::{Keys, of_key, quoted};
 use super::endpoint::ANSWER_SECONDS_MAX;
 use super::range::Order;
-use super::{MySqlSource, tables};
-use crate::decode::{Cell, Column, ColumnType, Date, DateTime, TableMap, TableRows, Time};
+use super::wire::Wire;
+use super::{MySqlSource, select, stream, tables};
+use crate::decode::{Column, ColumnType, TableMap, TableRows};
 use crate::encode::{key_columns, refuse};
 use crate::error::{Error, Result};
 use crate::source::{Edge, Refusal, RowsAnswer, RowsRequest, Wanted};
 use crate::tables::{INTERNAL_DATABASE, WATERMARK_TABLE};
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, Row, Value};
 use std::time::{Duration, Instant};
 
 /// How long all rows of a request may take.
 const READ_SECONDS_MAX: u64 = 120;
 
-/// A connection for requests.
-pub(super) async fn connect(source: &MySqlSource) -> Result<Conn> {
-    let mut connection = source.connect().await?;
-    prepare(source, &mut connection).await?;
-    tables::prepare(source, &mut connection).await?;
-    // Times as they are stored, and text too.
-    for settings in [
+/// The connections for requests: one for questions, and one that reads rows.
+pub(super) struct Link {
+    conn: Conn,
+    wire: Wire,
+}
+
+impl Link {
+    pub(super) async fn open(source: &MySqlSource) -> Result<Self> {
+        let mut conn = source.connect().await?;
+        prepare(source, &mut conn).await?;
+        let opening = tokio::time::timeout(Duration::from_secs(ANSWER_SECONDS_MAX), open_wire(source));
+        let wire = opening.await.map_err(|_| {
+            Error::transient(format!(
+                "MySQL did not answer in {ANSWER_SECONDS_MAX} s: {}",
+                source.address()
+            ))
+        })??;
+        Ok(Self { conn, wire })
+    }
+
+    /// Reads what is asked for.
+    pub(super) async fn read(&mut self, source: &MySqlSource, request: &RowsRequest) -> Result<RowsAnswer> {
+        mark(source, &mut self.conn, &request.reader, &request.low).await?;
+        let limit = Duration::from_secs(READ_SECONDS_MAX);
+        let answer = match tokio::time::timeout(limit, self.select(source, request)).await {
+            Ok(answer) => answer?,
+            Err(_) => return too_slow(source, request),
+        };
+        if answer.refusal.is_none() {
+            mark(source, &mut self.conn, &request.reader, &request.mark).await?;
+        }
+        Ok(answer)
+    }
+
+    pub(super) async fn close(self) {
+        self.conn.disconnect().await.ok();
+    }
+
+    /// Reads the rows in a transaction, which locks the table against DDL.
+    async fn select(&mut self, source: &MySqlSource, request: &RowsRequest) -> Result<RowsAnswer> {
+        let failed = |error| source.sort(error, "cannot read rows of a table");
+        self.wire.run("START TRANSACTION").await.map_err(failed)?;
+        let answered = self.answer(source, request).await;
+        match answered {
+            Ok(answer) => {
+                self.wire.run("COMMIT").await.map_err(failed)?;
+                Ok(answer)
+            }
+            // What a person has to mend about one table is no reason to stop everything else.
+            Err(error) if !error.is_transient() && matches!(request.wanted, Wanted::Range { .. }) => {
+                Ok(refused(Refusal::Definite(error)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn answer(&mut self, source: &MySqlSource, request: &RowsRequest) -> Result<RowsAnswer> {
+        let nothing = RowsAnswer {
+            rows: None,
+            is_complete: true,
+            last: None,
+            took: Duration::ZERO,
+            refusal: None,
+        };
+        let lock = tables::lock_of(&request.table);
+        if !tables::is_locked(source, self.wire.run(&lock).await, &lock)? {
+            return Ok(nothing);
+        }
+        let Some(schema) = tables::read(source, &mut self.conn, &request.table).await? else {
+            return Ok(nothing);
+        };
+        let (database, table) = &request.table;
+        let map = schema.selected(database, table)?;
+        let key = key_columns(&map, request.key.as_deref())?;
+        let collations = tables::collations(source, &mut self.conn, &request.table).await?;
+        let begun = Instant::now();
+        let (read, last, is_complete) = match &request.wanted {
+            Wanted::Keys { keys, strict } => {
+                let found = Keys {
+                    map: &map,
+                    columns: &key,
+                    collations: &collations,
+                    strict: *strict,
+                };
+                let read = self.read_keys(source, request.bytes_max, &found, keys).await?;
+                let is_complete = read.is_whole;
+                (read, None, is_complete)
+            }
+            Wanted::Range {
+                after,
+                condition,
+                rows_max,
+            } => {
+                let index = match &request.key {
+                    None => Some("PRIMARY".to_owned()),
+                    Some(_) => tables::unique_index(source, &mut self.conn, &request.table, &map, &key).await?,
+                };
+                let order = Order {
+                    map: &map,
+                    columns: &key,
+                    collations: &collations,
+                    index,
+                };
+                order.require()?;
+                if after.as_ref().is_some_and(|edge| edge.columns != order.names()) {
+                    return Ok(refused(Refusal::OtherKey));
+                }
+                let range = Range {
+                    order,
+                    after: after.as_ref(),
+                    condition: condition.as_deref(),
+                    rows_max: *rows_max,
+                    bytes_max: request.bytes_max,
+                };
+                range.read(source, &mut self.wire).await?
+            }
+        };
+        Ok(RowsAnswer {
+            is_complete,
+            rows: Some(read.rows),
+            last,
+            took: begun.elapsed(),
+            refusal: None,
+        })
+    }
+
+    async fn read_keys(
+        &mut self,
+        source: &MySqlSource,
+        bytes_max: usize,
+        found: &Keys<'_>,
+        keys: &[Vec<u8>],
+    ) -> Result<Read> {
+        let conditions: Vec<String> = keys.iter().filter_map(|text| of_key(found, text)).collect();
+        let mut read = Read::new(found.map, bytes_max);
+        if !conditions.is_empty() {
+            let statement = format!(
+                "SELECT {} FROM {}.{} WHERE {}",
+                selected(found.map),
+                quoted(&found.map.database),
+                quoted(&found.map.table),
+                conditions.join(" OR ")
+            );
+            read.fetch(source, &mut self.wire, &statement).await?;
+        }
+        Ok(read)
+    }
+}
+
+/// Logs in and sets the session up: times as they are stored, and text too.
+async fn open_wire(source: &MySqlSource) -> Result<Wire> {
+    let failed = |error| source.sort(error, "cannot set up a connection for rows");
+    let mut wire = stream::log_in(&source.endpoint).await?;
+    if let Some(chosen) = &source.chosen {
+        let uuid = wire.text("SELECT @@GLOBAL.server_uuid").await.map_err(failed)?;
+        if uuid != chosen.uuid {
+            let what = format!(
+                "another server answers at the address of the one that was followed: {}",
+                chosen.address
+            );
+            return Err(Error::transient(what).detail(format!("server_uuid {uuid} instead of {}", chosen.uuid)));
+        }
+    }
+    for statement in [
+        "SET NAMES utf8mb4",
+        &tables::settings(),
         "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
         "SET SESSION time_zone = '+00:00', character_set_results = NULL",
     ] {
-        source.rows(&mut connection, settings).await?;
+        wire.run(statement).await.map_err(failed)?;
     }
-    Ok(connection)
-}
-
-/// Reads what is asked for.
-pub(super) async fn read(source: &MySqlSource, connection: &mut Conn, request: &RowsRequest) -> Result<RowsAnswer> {
-    mark(source, connection, &request.reader, &request.low).await?;
-    let read = tokio::time::timeout(
-        Duration::from_secs(READ_SECONDS_MAX),
-        select(source, connection, request),
-    );
-    let answer = match read.await {
-        Ok(answer) => answer?,
-        Err(_) => return too_slow(source, request),
-    };
-    if answer.refusal.is_none() {
-        mark(source, connection, &request.reader, &request.mark).await?;
-    }
-    Ok(answer)
+    Ok(wire)
 }
 
 fn too_slow(source: &MySqlSource, request: &RowsRequest) -> Result<RowsAnswer> {
@@ -121,105 +264,6 @@ pub(super) async fn write(source: &MySqlSource, connection: &mut Conn, statement
     }
 }
 
-/// Reads the rows in a transaction.
-async fn select(source: &MySqlSource, connection: &mut Conn, request: &RowsRequest) -> Result<RowsAnswer> {
-    let answered = answer(source, connection, request).await;
-    match answered {
-        Ok(answer) => {
-            source.rows(connection, "COMMIT").await?;
-            Ok(answer)
-        }
-        // What a person has to mend about one table is no reason to stop everything else.
-        Err(error) if !error.is_transient() && matches!(request.wanted, Wanted::Range { .. }) => {
-            source.rows(connection, "ROLLBACK").await?;
-            Ok(refused(Refusal::Definite(error)))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-async fn answer(source: &MySqlSource, connection: &mut Conn, request: &RowsRequest) -> Result<RowsAnswer> {
-    let Some(schema) = tables::open(source, connection, &request.table).await? else {
-        return Ok(RowsAnswer {
-            rows: None,
-            is_complete: true,
-            last: None,
-            took: Duration::ZERO,
-            refusal: None,
-        });
-    };
-    let (database, table) = &request.table;
-    let map = schema.selected(database, table)?;
-    let key = key_columns(&map, request.key.as_deref())?;
-    let collations = tables::collations(source, connection, &request.table).await?;
-    let rows = TableRows::new(map.clone());
-    let begun = Instant::now();
-    match &request.wanted {
-        Wanted::Keys { keys, strict } => {
-            let found = Keys {
-                map: &map,
-                columns: &key,
-                collations: &collations,
-                strict: *strict,
-            };
-            let conditions: Vec<String> = keys.iter().filter_map(|text| of_key(&found, text)).collect();
-            let mut read = Read::new(rows, request.bytes_max);
-            if !conditions.is_empty() {
-                let statement = format!(
-                    "SELECT {} FROM {}.{} WHERE {}",
-                    selected(&map),
-                    quoted(database),
-                    quoted(table),
-                    conditions.join(" OR ")
-                );
-                read.fetch(source, connection, &statement).await?;
-            }
-            Ok(RowsAnswer {
-                is_complete: read.is_whole,
-                rows: Some(read.rows),
-                last: None,
-                took: begun.elapsed(),
-                refusal: None,
-            })
-        }
-        Wanted::Range {
-            after,
-            condition,
-            rows_max,
-        } => {
-            let index = match &request.key {
-                None => Some("PRIMARY".to_owned()),
-                Some(_) => tables::unique_index(source, connection, &request.table, &map, &key).await?,
-            };
-            let order = Order {
-                map: &map,
-                columns: &key,
-                collations: &collations,
-                index,
-            };
-            order.require()?;
-            if after.as_ref().is_some_and(|edge| edge.columns != order.names()) {
-                return Ok(refused(Refusal::OtherKey));
-            }
-            let range = Range {
-                order,
-                after: after.as_ref(),
-                condition: condition.as_deref(),
-                rows_max: *rows_max,
-                bytes_max: request.bytes_max,
-            };
-            let (read, last, is_complete) = range.read(source, connection, rows).await?;
-            Ok(RowsAnswer {
-                is_complete,
-                rows: Some(read.rows),
-                last,
-                took: begun.elapsed(),
-                refusal: None,
-            })
-        }
-    }
-}
-
 /// A range of rows.
 struct Range<'r> {
     order: Order<'r>,
@@ -231,33 +275,28 @@ struct Range<'r> {
 
 impl Range<'_> {
     /// The rows, the place at which the next range begins, and whether there is none behind.
-    async fn read(
-        &self,
-        source: &MySqlSource,
-        connection: &mut Conn,
-        rows: TableRows,
-    ) -> Result<(Read, Option<Edge>, bool)> {
+    async fn read(&self, source: &MySqlSource, wire: &mut Wire) -> Result<(Read, Option<Edge>, bool)> {
         let (order, selected) = (&self.order, selected(self.order.map));
         let Some(condition) = self.condition else {
             let statement = order.statement(&selected, &[order.behind(self.after)?], self.rows_max, 0);
-            let mut read = Read::new(rows, self.bytes_max);
-            read.fetch(source, connection, &statement).await?;
+            let mut read = Read::new(order.map, self.bytes_max);
+            read.fetch(source, wire, &statement).await?;
             let last = self.last_of(&read.rows)?;
             let is_complete = read.is_whole && read.rows.len() < self.rows_max;
             return Ok((read, last, is_complete));
         };
         // Where few rows meet the condition, a range of so many of them would take for ever. So it ends where it would end without.
         let behind = order.behind(self.after)?;
-        let mut end = Read::new(TableRows::new(order.map.clone()), self.bytes_max);
+        let mut end = Read::new(order.map, self.bytes_max);
         let statement = order.statement(&selected, std::slice::from_ref(&behind), 1, self.rows_max - 1);
-        end.fetch(source, connection, &statement).await?;
+        end.fetch(source, wire, &statement).await?;
         let end = self.last_of(&end.rows)?;
         let up_to = order.up_to(end.as_ref())?;
         // The line's end ends a comment, too.
         let condition = Some(format!("({condition}\n)"));
         let statement = order.statement(&selected, &[behind, up_to, condition], self.rows_max, 0);
-        let mut read = Read::new(rows, self.bytes_max);
-        read.fetch(source, connection, &statement).await?;
+        let mut read = Read::new(order.map, self.bytes_max);
+        read.fetch(source, wire, &statement).await?;
         match read.is_whole {
             true => Ok((read, end.clone(), end.is_none())),
             false => {
@@ -295,26 +334,19 @@ struct Read {
 }
 
 impl Read {
-    fn new(rows: TableRows, bytes_max: usize) -> Self {
+    fn new(map: &TableMap, bytes_max: usize) -> Self {
         Self {
-            rows,
+            rows: TableRows::new(map.clone()),
             bytes_max,
             is_whole: true,
         }
     }
 
     /// Adds the rows of the statement's answer until they are too many bytes.
-    async fn fetch(&mut self, source: &MySqlSource, connection: &mut Conn, statement: &str) -> Result<()> {
-        let failed = |error| source.sort(error, "cannot read rows of a table");
-        let mut found = connection.exec_iter(statement, ()).await.map_err(failed)?;
-        while let Some(row) = found.next().await.map_err(failed)? {
-            // The rest of the answer is passed over.
-            if self.rows.bytes_len() < self.bytes_max {
-                push(&row, &mut self.rows)?;
-            } else {
-                self.is_whole = false;
-            }
-        }
+    async fn fetch(&mut self, source: &MySqlSource, wire: &mut Wire, statement: &str) -> Result<()> {
+        let fetched = select::fetch(wire, statement, self.bytes_max, &mut self.rows).await;
+        let sort = |error| source.sort(error, "cannot read rows of a table");
+        self.is_whole = select::flatten(fetched, sort)?;
         Ok(())
     }
 }
@@ -331,45 +363,5 @@ fn expression(column: &Column) -> String {
         ColumnType::Enum { .. } | ColumnType::Set { .. } => format!("CAST({name} AS UNSIGNED)"),
         ColumnType::Timestamp { .. } => format!("UNIX_TIMESTAMP({name})"),
         _ => name,
-    }
-}
-
-fn push(row: &Row, rows: &mut TableRows) -> Result<()> {
-    let cells = (0..row.len()).map(|index| row.as_ref(index).map_or(Cell::Null, cell));
-    rows.push(cells).map_err(refuse)
-}
-
-fn cell(value: &Value) -> Cell<'_> {
-    match value {
-        Value::NULL => Cell::Null,
-        Value::Bytes(bytes) => Cell::Bytes(bytes),
-        Value::Int(number) => Cell::Int(*number),
-        Value::UInt(number) => Cell::UInt(*number),
-        Value::Float(number) => Cell::Float(*number),
-        Value::Double(number) => Cell::Double(*number),
-        Value::Date(year, month, day, hour, minute, second, microsecond) => Cell::DateTime(DateTime {
-            date: Date {
-                year: *year,
-                month: *month,
-                day: *day,
-            },
-            hour: *hour,
-            minute: *minute,
-            second: *second,
-            microsecond: *microsecond,
-            digits: 6,
-        }),
-        Value::Time(negative, days, hours, minute, second, microsecond) => Cell::Time(Time {
-            negative: *negative,
-            // At most 34 days.
-            hours: u16::try_from(*days)
-                .unwrap_or(u16::MAX)
-                .saturating_mul(24)
-                .saturating_add((*hours).into()),
-            minute: *minute,
-            second: *second,
-            microsecond: *microsecond,
-            digits: 6,
-        }),
     }
 }

@@ -125,7 +125,8 @@ impl EventStream {
     }
 }
 
-async fn request(server: &Endpoint, gtid: bool, position: &Position) -> Result<Wire> {
+/// Logs in.
+pub(super) async fn log_in(server: &Endpoint) -> Result<Wire> {
     let (host, port) = server.host_and_port();
     let login = Login {
         host,
@@ -137,7 +138,11 @@ async fn request(server: &Endpoint, gtid: bool, position: &Position) -> Result<W
             .transpose()?,
     };
     let logged_in = Wire::connect(&login).await;
-    let mut wire = logged_in.map_err(|error| server.sort(error, "cannot log in to MySQL"))?;
+    logged_in.map_err(|error| server.sort(error, "cannot log in to MySQL"))
+}
+
+async fn request(server: &Endpoint, gtid: bool, position: &Position) -> Result<Wire> {
+    let mut wire = log_in(server).await?;
     let asked = wire.text("SELECT @@GLOBAL.server_uuid").await;
     let uuid = asked.map_err(|error| server.sort(error, "cannot set up the binlog stream"))?;
     require_owner(server, &uuid, position)?;

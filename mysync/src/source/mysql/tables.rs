@@ -43,8 +43,12 @@ pub(super) async fn describe(
 
 /// Settings of the session for [`open`].
 pub(super) async fn prepare(source: &MySqlSource, connection: &mut Conn) -> Result<()> {
-    let settings = format!("SET SESSION lock_wait_timeout = {LOCK_SECONDS_MAX}, SESSION sql_mode = ''");
-    source.rows(connection, &settings).await.map(drop)
+    source.rows(connection, &settings()).await.map(drop)
+}
+
+/// The statement that sets them.
+pub(super) fn settings() -> String {
+    format!("SET SESSION lock_wait_timeout = {LOCK_SECONDS_MAX}, SESSION sql_mode = ''")
 }
 
 async fn describe_one(source: &MySqlSource, connection: &mut Conn, name: &TableName) -> Result<Option<TableSchema>> {
@@ -58,16 +62,28 @@ async fn describe_one(source: &MySqlSource, connection: &mut Conn, name: &TableN
 /// stays open.
 pub(super) async fn open(source: &MySqlSource, connection: &mut Conn, name: &TableName) -> Result<Option<TableSchema>> {
     source.rows(connection, "START TRANSACTION").await?;
-    let quoted = [&name.0, &name.1].map(|part| format!("`{}`", part.replace('`', "``")));
-    let lock = format!("SELECT 1 FROM {}.{} LIMIT 0", quoted[0], quoted[1]);
-    match connection.query_drop(&lock).await {
-        Ok(()) => {}
-        Err(mysql_async::Error::Server(error)) if NO_TABLE.contains(&error.code) || error.code == NO_BASE_TABLE => {
-            return Ok(None);
-        }
-        Err(error) => return Err(source.sort(error, "cannot look at a table").detail(lock)),
+    let lock = lock_of(name);
+    match is_locked(source, connection.query_drop(&lock).await, &lock)? {
+        true => read(source, connection, name).await,
+        false => Ok(None),
     }
-    read(source, connection, name).await
+}
+
+/// The statement that locks a table against DDL, by opening it in a transaction.
+pub(super) fn lock_of(name: &TableName) -> String {
+    let quoted = [&name.0, &name.1].map(|part| format!("`{}`", part.replace('`', "``")));
+    format!("SELECT 1 FROM {}.{} LIMIT 0", quoted[0], quoted[1])
+}
+
+/// Whether that statement has found a table.
+pub(super) fn is_locked(source: &MySqlSource, outcome: mysql_async::Result<()>, lock: &str) -> Result<bool> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(mysql_async::Error::Server(error)) if NO_TABLE.contains(&error.code) || error.code == NO_BASE_TABLE => {
+            Ok(false)
+        }
+        Err(error) => Err(source.sort(error, "cannot look at a table").detail(lock)),
+    }
 }
 
 /// The collations of the columns that have one, by the columns' names.
@@ -128,7 +144,8 @@ pub(super) fn within(name: &TableName) -> String {
     )
 }
 
-async fn read(source: &MySqlSource, connection: &mut Conn, name: &TableName) -> Result<Option<TableSchema>> {
+/// What a table is, which is locked against DDL.
+pub(super) async fn read(source: &MySqlSource, connection: &mut Conn, name: &TableName) -> Result<Option<TableSchema>> {
     let within = within(name);
     let statement = format!("SELECT table_collation FROM information_schema.tables {within}");
     let rows = source.rows(connection, &statement).await?;

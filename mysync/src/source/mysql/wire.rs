@@ -26,6 +26,12 @@ const MORE: u8 = 0x01;
 const SWITCH: u8 = 0xfe;
 const ERROR: u8 = 0xff;
 const COM_QUERY: u8 = 0x03;
+const COM_STMT_PREPARE: u8 = 0x16;
+const COM_STMT_EXECUTE: u8 = 0x17;
+const COM_STMT_CLOSE: u8 = 0x19;
+
+/// The end of columns or rows has fewer bytes behind its first.
+const END_BYTES_MAX: usize = 8;
 
 /// utf8mb4_general_ci, which all versions know.
 const COLLATION: u8 = 45;
@@ -188,6 +194,58 @@ impl Wire {
         };
         self.receive().await?;
         Ok(text)
+    }
+
+    /// Runs a statement whose rows, if it returns any, are of no interest.
+    pub(super) async fn run(&mut self, statement: &str) -> Result<()> {
+        let command = [&[COM_QUERY], statement.as_bytes()].concat();
+        self.packets.command(&command).await.map_err(io)?;
+        if matches!(self.receive().await?, [OK, ..]) {
+            return Ok(());
+        }
+        // The columns, an end, the rows, another end.
+        for _ in 0..2 {
+            while !matches!(self.receive().await?, [SWITCH, rest @ ..] if rest.len() < END_BYTES_MAX) {}
+        }
+        Ok(())
+    }
+
+    /// Prepares a statement without parameters that returns rows; gives its number.
+    pub(super) async fn prepare(&mut self, statement: &str) -> Result<u32> {
+        let command = [&[COM_STMT_PREPARE], statement.as_bytes()].concat();
+        self.packets.command(&command).await.map_err(io)?;
+        let (id, columns) = match self.receive().await? {
+            [OK, a, b, c, d, low, high, 0, 0, ..] => {
+                (u32::from_le_bytes([*a, *b, *c, *d]), u16::from_le_bytes([*low, *high]))
+            }
+            other => return Err(unexpected(other)),
+        };
+        // The columns and an end.
+        for _ in 0..=columns {
+            self.receive().await?;
+        }
+        Ok(id)
+    }
+
+    /// Has a prepared statement executed: its number of columns comes next, then these, an end, the rows, an end.
+    pub(super) async fn execute(&mut self, id: u32) -> Result<()> {
+        let mut command = vec![COM_STMT_EXECUTE];
+        command.extend_from_slice(&id.to_le_bytes());
+        // No cursor, once.
+        command.extend_from_slice(&[0, 1, 0, 0, 0]);
+        self.packets.command(&command).await.map_err(io)
+    }
+
+    /// Lets go of a prepared statement. The server does not answer.
+    pub(super) async fn close(&mut self, id: u32) -> Result<()> {
+        let mut command = vec![COM_STMT_CLOSE];
+        command.extend_from_slice(&id.to_le_bytes());
+        self.packets.command(&command).await.map_err(io)
+    }
+
+    /// The next packet of an answer.
+    pub(super) async fn next(&mut self) -> Result<&[u8]> {
+        self.receive().await
     }
 
     /// Sends a command that the server answers with OK.

@@ -3,10 +3,10 @@
 //! The stream is decoded and encoded on one thread, which must neither wait for rows nor be waited for. A thread lives as long
 //! as there is work, and some seconds longer. Whoever stops waiting for an answer ends the thread that works on it.
 
-use super::{MySqlSource, rows};
+use super::MySqlSource;
+use super::rows::Link;
 use crate::error::{Error, Result};
 use crate::source::{RowsAnswer, RowsRequest};
-use mysql_async::Conn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -76,7 +76,7 @@ fn start() -> Result<mpsc::UnboundedSender<Order>> {
 
 /// Takes orders until there are none for a while, or one fails.
 async fn work(mut orders: mpsc::UnboundedReceiver<Order>) {
-    let mut kept: Option<(String, Conn)> = None;
+    let mut kept: Option<(String, Link)> = None;
     while let Ok(Some(order)) = tokio::time::timeout(IDLE_MAX, orders.recv()).await {
         let Order {
             source,
@@ -87,26 +87,23 @@ async fn work(mut orders: mpsc::UnboundedReceiver<Order>) {
             .chosen
             .as_ref()
             .map_or_else(String::new, |server| server.uuid.clone());
-        let connection = kept
-            .take()
-            .filter(|(uuid, _)| *uuid == server)
-            .map(|(_, connection)| connection);
+        let link = kept.take().filter(|(uuid, _)| *uuid == server).map(|(_, link)| link);
         let reading = async {
-            let mut connection = match connection {
-                Some(connection) => connection,
-                None => rows::connect(&source).await?,
+            let mut link = match link {
+                Some(link) => link,
+                None => Link::open(&source).await?,
             };
-            let read = rows::read(&source, &mut connection, &request).await?;
-            Ok((read, connection))
+            let read = link.read(&source, &request).await?;
+            Ok((read, link))
         };
         let read = tokio::select! {
             read = reading => read,
             () = answer.closed() => return,
         };
         match read {
-            Ok((read, connection)) => {
+            Ok((read, link)) => {
                 // One that was refused may have left its statement half done.
-                kept = read.refusal.is_none().then_some((server, connection));
+                kept = read.refusal.is_none().then_some((server, link));
                 answer.send(Ok(read)).ok();
             }
             Err(error) => {
@@ -115,7 +112,7 @@ async fn work(mut orders: mpsc::UnboundedReceiver<Order>) {
             }
         }
     }
-    if let Some((_, connection)) = kept {
-        connection.disconnect().await.ok();
+    if let Some((_, link)) = kept {
+        link.close().await;
     }
 }
