@@ -10,8 +10,8 @@ use feed::{Feed, PREFIX, Writer, change, parse, step, wait_for_rows};
 use fixtures::{Lab, Redis};
 use mysync::config::RedisWriter;
 use mysync::error::{Error, Kind};
+use mysync::target::Target;
 use mysync::target::redis::RedisTarget;
-use mysync::target::{Outcome, Target};
 
 const PASSWORD: &str = "geheim-of-redis-4711";
 
@@ -160,10 +160,10 @@ async fn users(world: &World) {
         .refused(section("nobody", PASSWORD), Kind::Configuration, login)
         .await;
     world
-        .refused(section("idle", "geheim"), Kind::Definite, "+evalsha +script|load")
+        .refused(section("idle", "geheim"), Kind::Configuration, "+evalsha +script|load")
         .await;
 
-    // A command or a key too few stops the partition, and says which.
+    // A command or a key too few stops the writer, and says which.
     redis.command::<()>("ACL SETUSER mysync -hset").await.unwrap();
     refused_change(&section("mysync", PASSWORD), "hset").await;
     redis
@@ -188,11 +188,9 @@ async fn refused_change(section: &RedisWriter, names: &str) {
     let mut target = RedisTarget::new(section, "acl").unwrap();
     target.connect().await.unwrap();
     let row = change(1, 1, Some(r#"{"id":1}"#));
-    let outcomes = target.apply(&[step(None, 1, vec![row])]).await.unwrap();
-    let [Outcome::Refused(error)] = &outcomes[..] else {
-        panic!("{outcomes:?}");
-    };
+    let error = target.apply(&[step(None, 1, vec![row])]).await.unwrap_err();
     let text = error.to_string();
+    assert_eq!(error.kind, Kind::Configuration, "{text}");
     assert!(text.contains("+hset") && text.to_lowercase().contains(names), "{text}");
     assert!(!text.contains(PASSWORD), "{text}");
 }

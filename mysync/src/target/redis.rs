@@ -21,8 +21,8 @@
 //!
 //! # Errors
 //! A connection that breaks, a Redis that is loading, out of memory, busy, read only after a failover, a failover that is under
-//! way, or a cursor that is not where it was left: transient. What concerns login, TLS or addresses is the configuration's. Any
-//! other refusal is definite, and stops the partition where it is of a change.
+//! way, or a cursor that is not where it was left: transient. What concerns login, rights, TLS or addresses is the
+//! configuration's. A row that is none, and any other refusal of a change, stops its partition.
 
 mod access;
 mod cluster;

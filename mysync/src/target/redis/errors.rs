@@ -48,9 +48,9 @@ pub(super) fn sort(error: &RedisError, what: String) -> Error {
              writer of the same group)",
         ),
         _ if needs_password(&text) => Error::configuration(what).detail(text).hint(LOGIN_HINT),
-        ErrorKind::Server(ServerErrorKind::NoPerm) => Error::definite(what).detail(text).hint(ACL_HINT),
+        ErrorKind::Server(ServerErrorKind::NoPerm) => Error::configuration(what).detail(text).hint(ACL_HINT),
         _ if text.contains("NOPERM") || text.contains("ACL failure") => {
-            Error::definite(what).detail(text).hint(ACL_HINT)
+            Error::configuration(what).detail(text).hint(ACL_HINT)
         }
         _ if text.contains("cluster support disabled") => Error::configuration(what)
             .detail(text)
