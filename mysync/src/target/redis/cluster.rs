@@ -63,6 +63,9 @@ pub(super) struct Cluster {
 struct Held {
     /// In the order of [`CURSOR_SLOTS`].
     cursors: Vec<Option<Cursor>>,
+    /// How far the partition has been applied: the least of the masters', and from then on what this writer has applied. A
+    /// cursor that stands for a master only since slots were moved may be behind.
+    applied: Option<Cursor>,
     /// When all of them are moved again.
     all_due: Instant,
 }
@@ -97,11 +100,14 @@ impl Cluster {
         let now = Instant::now();
         let mut cursors = BTreeMap::new();
         for partition in partitions {
+            let found: Vec<Option<Cursor>> = found.by_ref().take(all.len()).collect();
+            let applied = self.least(partition, &found);
+            cursors.insert(partition.clone(), applied);
             let held = Held {
-                cursors: found.by_ref().take(all.len()).collect(),
+                cursors: found,
+                applied,
                 all_due: now,
             };
-            cursors.insert(partition.clone(), self.least(partition, &held));
             self.held.insert(partition.clone(), held);
         }
         Ok(cursors)
@@ -131,22 +137,21 @@ impl Cluster {
     }
 
     /// Where the partition goes on.
-    fn least(&self, partition: &Partition, held: &Held) -> Option<Cursor> {
-        let missing = held.cursors.iter().filter(|cursor| cursor.is_none()).count();
+    fn least(&self, partition: &Partition, cursors: &[Option<Cursor>]) -> Option<Cursor> {
+        let missing = cursors.iter().filter(|cursor| cursor.is_none()).count();
         if missing > 0 {
-            if missing < held.cursors.len() {
+            if missing < cursors.len() {
                 tracing::warn!(
                     %partition,
                     missing,
-                    of = held.cursors.len(),
+                    of = cursors.len(),
                     "a part of the Redis Cluster holds no cursor, so it has lost its rows: everything is replayed"
                 );
             }
             return None;
         }
-        let masters = self.masters();
-        let cursors = masters.into_iter().filter_map(|index| held.cursors[index]);
-        cursors.min_by_key(|cursor| (cursor.offset, cursor.version))
+        let masters = self.masters().into_iter().filter_map(|index| cursors[index]);
+        masters.min_by_key(|cursor| (cursor.offset, cursor.version))
     }
 
     /// The cursors, by their places, that stand for a master now.
@@ -192,7 +197,7 @@ impl Cluster {
         self.cursors(rows, &others).await?;
         for step in steps {
             let held = self.held.get(&step.partition);
-            if held.and_then(|held| self.least(&step.partition, held)) != step.cursor_before {
+            if held.and_then(|held| held.applied) != step.cursor_before {
                 return Err(moved(&step.partition));
             }
         }
@@ -258,6 +263,11 @@ impl Cluster {
             answer.extract_error().map_err(|error| sort(&error, what()))?;
             if let Some(held) = self.held.get_mut(&step.partition) {
                 held.cursors[index] = Some(step.cursor_after);
+            }
+        }
+        for step in steps {
+            if let Some(held) = self.held.get_mut(&step.partition) {
+                held.applied = Some(step.cursor_after);
             }
         }
         Ok(())

@@ -6,9 +6,8 @@
 //! would let everything after it grow past `maxmemory`. So a command that could need memory, and changes nothing or is due
 //! anyway, comes first where rows are set; where rows are only deleted, DEL comes first, so that they can make room.
 //!
-//! Most rows that are written are there already with the same columns. They are written over, which takes a third less of the
-//! server's time than to delete and set them; then fields that are left over are deleted. So a hash never vanishes in between,
-//! either: in a cluster, a key that is not there may not be made while its slot moves.
+//! A hash is written over, and then the fields that are left over are deleted, so that it never vanishes in between: in a
+//! cluster, a key that is not there may not be made while its slot moves.
 //! 4,096 columns are 8,192 arguments, more than Lua unpacks at once, so a wide hash is set in several calls.
 
 /// In place of a count: the row is gone.
