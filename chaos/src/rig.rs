@@ -1,8 +1,9 @@
 //! The rig of a run: the lab, the pipeline on it, the bank that writes, and what observes each hop.
 //!
-//! It comes up in this order: servers, tables, observers, reader and writer, then pulses (one row that is updated) until
-//! one comes through; only what is acknowledged after that must arrive. After the workload it settles: one more pulse must
-//! come through, and the numbers of the changes seen must have no hole.
+//! It comes up in this order: servers, tables, observers, reader and writers, then pulses (one row that is updated) until
+//! one comes through; only what is acknowledged after that must arrive. Then the accounts are opened, and the workload begins
+//! when each store shows one. After the workload it settles: one more pulse must come through, and the numbers of the changes
+//! seen must have no hole.
 
 use crate::drill::{self, Drill, FaultKind, TargetName};
 use crate::error::{Doing, Error, Result};
@@ -125,6 +126,7 @@ impl Rig {
             rig.pipeline.start(Role::SecondReader)?;
         }
         rig.bank.open_accounts().await?;
+        rig.wake_stores().await?;
         Ok(rig)
     }
 
@@ -243,6 +245,19 @@ impl Rig {
 
     fn primary(&self) -> Result<&Mysql> {
         self.lab.primary().doing(|| "the drill's lab has no MySQL".into())
+    }
+
+    /// Waits until each store shows an account. The first one takes longest: the store makes its tables.
+    async fn wake_stores(&self) -> Result<()> {
+        for observer in &self.rows {
+            if !observer.wait_for_first(AWAKE_DEADLINE).await {
+                self.pipeline.check()?;
+                let (store, seconds) = (observer.store(), AWAKE_DEADLINE.as_secs());
+                let what = format!("no change came through to {} within {seconds} s", store.title());
+                return Err(Error::definite(what).hint("the writer's log is in the run folder"));
+            }
+        }
+        Ok(())
     }
 
     /// Writes pulses until one comes through.

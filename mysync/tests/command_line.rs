@@ -117,6 +117,20 @@ fn a_configuration_is_checked_at_once_and_wrong_ones_have_their_exit_code() {
         "{told:?}"
     );
 
+    for (words, expected) in [
+        (&["writer", "retry"] as &[&str], "set key writer.<target>.listen"),
+        (
+            &["writer", "status", "--target", "redis"],
+            "set key writer.redis.listen",
+        ),
+    ] {
+        let told = mysync(&[words, &["--config", file]].concat());
+        assert_eq!(told.code, 3, "{told:?}");
+        assert!(told.stderr.contains(expected), "{told:?}");
+    }
+    let told = mysync(&["writer", "status", "--address", &free_address()]);
+    assert_eq!(told.code, 2, "who does not answer is unknown: {told:?}");
+
     let broken = config(
         "broken",
         "[kafka.sasl]\nmechanism = \"PLAIN\"\nuser = \"u\"\npassword = 4711\n",

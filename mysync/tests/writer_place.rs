@@ -102,5 +102,25 @@ async fn it_is_kept_when_the_coordinator_dies_and_had_again_at_once_after_a_kill
     let writer = wait_for_partitions(start("successor", file)).await;
     assert!(!writer.stderr().contains("taking the place"), "{}", writer.stderr());
     writer.kill();
+
+    // Of two of one name the newest goes on.
+    let named = lab.folder().join("named.toml");
+    std::fs::write(
+        &named,
+        world::toml(&lab, "[writer]\nmember = \"one\"\nsession_seconds = 6\n"),
+    )
+    .unwrap();
+    let named = named.to_str().unwrap();
+    let mut older = wait_for_partitions(start("older", named)).await;
+    let newer = wait_for_partitions(start("newer", named)).await;
+    let (code, told) = tokio::task::spawn_blocking(move || (older.ended(), older.stderr()))
+        .await
+        .unwrap();
+    assert_eq!(code, 4, "{told}");
+    assert!(
+        told.contains("another writer of group w.redis has the same name: one"),
+        "{told}"
+    );
+    newer.kill();
     lab.down().await.unwrap();
 }

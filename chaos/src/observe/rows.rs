@@ -75,6 +75,13 @@ impl RowObserver {
         self.store
     }
 
+    /// Waits until any change was seen; false when the deadline passed.
+    pub async fn wait_for_first(&self, deadline: Duration) -> bool {
+        let mut seen = self.seen.clone();
+        let first = seen.wait_for(|seen| *seen > 0);
+        matches!(tokio::time::timeout(deadline, first).await, Ok(Ok(_)))
+    }
+
     /// Waits until a change is seen that was not seen yet; false when the deadline passed.
     pub async fn wait_for_change(&self, deadline: Duration) -> bool {
         let mut seen = self.seen.clone();

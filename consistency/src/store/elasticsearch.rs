@@ -24,8 +24,9 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
-use self::client::Client;
+use self::client::{BUSY_MAX, BUSY_PAUSE, Client};
 use crate::config::{self, Config, wrong};
 use crate::error::Error;
 use crate::store::{Store, StoredKey, StoredRow, json, name_template, row_key};
@@ -86,32 +87,24 @@ impl ElasticsearchStore {
     async fn rows_of(&self, table: &Table, keys: &[Vec<u8>]) -> Result<Vec<Option<StoredRow>>, Error> {
         let ids: Vec<Cow<'_, str>> = keys.iter().map(|key| String::from_utf8_lossy(key)).collect();
         let path = format!("{}/_mget", self.indices[table.number]);
-        let answer = self
-            .client
-            .ask(Method::Post, &path, Some(json!({ "ids": ids })))
-            .await?;
-        if answer.no_such_index() {
-            return Ok(vec![None; keys.len()]);
+        let deadline = Instant::now() + BUSY_MAX;
+        loop {
+            let body = Some(json!({ "ids": ids }));
+            let answer = self.client.ask(Method::Post, &path, body).await?;
+            if answer.no_such_index() {
+                return Ok(vec![None; keys.len()]);
+            }
+            let documents: Documents<'_> = answer.parsed()?;
+            match documents.docs.iter().find_map(Document::failure) {
+                None => return Ok(documents.docs.iter().map(|document| row(table, document)).collect()),
+                // Such as that a shard is not there yet; the rest of the answer is good.
+                Some(_) if Instant::now() < deadline => tokio::time::sleep(BUSY_PAUSE).await,
+                Some(error) => {
+                    let detail = format!("{}: {error}", self.indices[table.number]);
+                    return Err(self.client.failed(&detail));
+                }
+            }
         }
-        let documents: Documents<'_> = answer.parsed()?;
-        let rows = documents.docs.iter().map(|document| self.row(table, document));
-        rows.collect()
-    }
-
-    fn row(&self, table: &Table, document: &Document<'_>) -> Result<Option<StoredRow>, Error> {
-        if let Some(error) = document.error {
-            let text = error.get();
-            return match text.contains("index_not_found_exception") {
-                true => Ok(None),
-                false => Err(self.client.failed(&format!("{}: {text}", self.indices[table.number]))),
-            };
-        }
-        Ok(match (document.found, document.source) {
-            (false, _) => None,
-            (true, None) => Some(StoredRow::unreadable("the document has no _source".to_owned())),
-            (true, Some(source)) if is_deleted(source) => None,
-            (true, Some(source)) => Some(json::row(table, source.get().as_bytes())),
-        })
     }
 
     /// Keys of one step of a scan.
@@ -244,6 +237,14 @@ struct Document<'a> {
     error: Option<&'a RawValue>,
 }
 
+impl Document<'_> {
+    /// Why nothing is known of it.
+    fn failure(&self) -> Option<&str> {
+        let text = self.error?.get();
+        (!text.contains("index_not_found_exception")).then_some(text)
+    }
+}
+
 #[derive(Deserialize)]
 struct Page<'a> {
     #[serde(borrow, rename = "_scroll_id")]
@@ -317,6 +318,15 @@ fn key_of_hashed(table: &Table, document_id: &[u8], row: &StoredRow) -> Option<K
         .collect::<Option<_>>()?;
     let parts: Vec<&[u8]> = key.iter().map(Vec::as_slice).collect();
     (id(&parts) == document_id).then_some(key)
+}
+
+fn row(table: &Table, document: &Document<'_>) -> Option<StoredRow> {
+    match (document.found, document.source) {
+        (false, _) => None,
+        (true, None) => Some(StoredRow::unreadable("the document has no _source".to_owned())),
+        (true, Some(source)) if is_deleted(source) => None,
+        (true, Some(source)) => Some(json::row(table, source.get().as_bytes())),
+    }
 }
 
 fn is_deleted(source: &RawValue) -> bool {

@@ -30,17 +30,22 @@ struct Answer {
     error: Option<String>,
 }
 
-/// 0 when all are healthy, 1 when one is not, 2 when one does not answer.
 pub(super) async fn run(arguments: Arguments) -> Result<ExitCode> {
+    let addresses = addresses(&arguments)?;
+    Ok(show(addresses, arguments.json).await)
+}
+
+/// Asks one after the other. 0 when all are healthy, 1 when one is not, 2 when one does not answer.
+pub(super) async fn show(addresses: Vec<String>, json: bool) -> ExitCode {
     let mut answers = Vec::new();
-    for address in addresses(&arguments)? {
+    for address in addresses {
         let (status, error) = match ask(&address).await {
             Ok(status) => (Some(status), None),
             Err(error) => (None, Some(error.one_line())),
         };
         answers.push(Answer { address, status, error });
     }
-    if arguments.json {
+    if json {
         say(serde_json::to_string_pretty(&answers).unwrap_or_default());
     } else {
         for answer in &answers {
@@ -60,7 +65,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<ExitCode> {
                 .any(|status| !status.healthy),
         )
     };
-    Ok(ExitCode::from(code))
+    ExitCode::from(code)
 }
 
 fn addresses(arguments: &Arguments) -> Result<Vec<String>> {

@@ -1,10 +1,10 @@
 //! `mysync writer`: a target's writer, and what a person tells a running one.
 
-use super::{Run, say, say_figures, stop_on_signal};
+use super::{Run, say, say_figures, status, stop_on_signal};
 use clap::{Args, Subcommand};
 use mysync::error::{Error, Result};
 use mysync::metrics::orders::{self, Order, Place};
-use mysync::metrics::{self, WriterMetrics, ask};
+use mysync::metrics::{self, WriterMetrics};
 use mysync::{config, writer};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ pub(super) enum Action {
     /// HBase 2.2 or later, through its Thrift2 gateway
     Hbase(Run),
     /// Show how a running writer is, and which partitions a refused record stops
-    Status(Asking),
+    Status(Shown),
     /// Try the refused records again: of one partition, or of all that are stopped
     Retry(Retry),
     /// Pass over the refused record at one offset; it is kept in <prefix>.__dead
@@ -45,6 +45,15 @@ pub(super) struct Asking {
     /// Ask the writer that serves here, in place of the configuration's
     #[arg(long, value_name = "HOST:PORT")]
     address: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Shown {
+    #[command(flatten)]
+    asking: Asking,
+    /// Print a JSON array with one object: address, and status or error
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -79,11 +88,7 @@ pub(super) async fn run(action: Action) -> Result<ExitCode> {
         Action::Redis(arguments) => write(Target::Redis, arguments).await,
         Action::Elasticsearch(arguments) => write(Target::Elasticsearch, arguments).await,
         Action::Hbase(arguments) => write(Target::Hbase, arguments).await,
-        Action::Status(asking) => {
-            let status = ask(&address(&asking)?).await?;
-            say(status.to_string().trim_end());
-            Ok(ExitCode::from(u8::from(!status.healthy)))
-        }
+        Action::Status(Shown { asking, json }) => Ok(status::show(vec![address(&asking)?], json).await),
         Action::Retry(retry) => {
             let place = retry.topic.zip(retry.partition);
             let place = place.map(|(topic, partition)| Place { topic, partition });

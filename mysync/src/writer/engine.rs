@@ -404,3 +404,6 @@ async fn next<S: Subscriber>(subscriber: &mut Option<S>) -> Result<Delivery> {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,5 @@
-//! The sessions with Elasticsearch: one node is asked as long as it answers, then the next.
+//! The sessions with Elasticsearch: one node is asked as long as it answers, then the next. A cluster that says that it cannot
+//! answer now is asked again for a while: a shard that was just made, or moves, is not there for a moment.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use elasticsearch::http::transport::{SingleNodeConnectionPool, Transport, Transp
 use elasticsearch::http::{Method, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::config::tls::{Mode, TlsFiles};
 use crate::config::{self, Login};
@@ -17,6 +19,10 @@ use crate::error::Error;
 
 /// A search over a large index on a busy machine takes its time.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// How long a cluster may say that it cannot answer now.
+pub const BUSY_MAX: Duration = Duration::from_secs(30);
+/// Before it is asked again.
+pub const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// Characters of an error's body that are shown.
 const BODY_SHOWN_MAX: usize = 400;
 
@@ -48,13 +54,25 @@ impl Client {
         })
     }
 
-    /// Asks one node after the other until one answers, whatever it says.
+    /// Asks until there is an answer, or the cluster has been busy for too long.
     pub async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Result<Answer, Error> {
+        let deadline = Instant::now() + BUSY_MAX;
+        loop {
+            let answer = self.ask_nodes(method, path, body.as_ref()).await?;
+            if !answer.is_busy() || Instant::now() >= deadline {
+                return Ok(answer);
+            }
+            tokio::time::sleep(BUSY_PAUSE).await;
+        }
+    }
+
+    /// Asks one node after the other until one answers, whatever it says.
+    async fn ask_nodes(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer, Error> {
         let first = self.preferred.load(Ordering::Relaxed);
         let mut failed = None;
         for place in (0..self.nodes.len()).map(|step| (first + step) % self.nodes.len()) {
             let (url, transport) = &self.nodes[place];
-            match ask_node(transport, method, path, body.as_ref().map(Value::to_string)).await {
+            match ask_node(transport, method, path, body.map(Value::to_string)).await {
                 Ok((status, body)) => {
                     self.preferred.store(place, Ordering::Relaxed);
                     let url = url.clone();
@@ -75,6 +93,11 @@ impl Client {
 }
 
 impl Answer {
+    /// Whether the same question may have an answer in a moment.
+    fn is_busy(&self) -> bool {
+        matches!(self.status.as_u16(), 429 | 502 | 503 | 504)
+    }
+
     /// Whether there is nothing because there is no such index.
     pub fn no_such_index(&self) -> bool {
         self.status == StatusCode::NOT_FOUND && self.text().contains("index_not_found_exception")

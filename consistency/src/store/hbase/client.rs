@@ -21,6 +21,10 @@ use crate::error::Error;
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// A batch of large rows on a busy machine takes its time.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// How long a table may be refused that is there.
+const BUSY_MAX: Duration = Duration::from_secs(30);
+/// Before it is asked again.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// The gateway closes a session that nobody uses for a minute.
 const IDLE_MAX: Duration = Duration::from_secs(30);
 
@@ -41,6 +45,13 @@ struct Gateway {
     protocol: Protocol,
 }
 
+/// What became of a question about a table.
+enum Asked<T> {
+    Answer(T),
+    NoTable,
+    Refused(String),
+}
+
 impl Client {
     /// At most `sessions_max` at a time; nothing is opened yet.
     pub fn new(section: &config::Hbase, sessions_max: usize) -> Self {
@@ -55,23 +66,35 @@ impl Client {
         }
     }
 
-    /// Asks about a table; none if there is no such table.
+    /// Asks about a table; none if there is no such table. One that was just made, or whose regions move, is asked again for
+    /// a while.
     pub async fn ask_of_table<T, F>(&self, table: &[u8], question: F) -> Result<Option<T>, Error>
     where
         T: Send + 'static,
-        F: Fn(&mut Session) -> thrift::Result<T> + Send + 'static,
+        F: Fn(&mut Session) -> thrift::Result<T> + Send + Sync + 'static,
     {
         let name = TTableName {
             ns: None,
             qualifier: table.to_vec(),
         };
-        self.ask(move |session| match question(session) {
-            Ok(answer) => Ok(Some(answer)),
-            // What it says of a table that is not there is different from call to call.
-            Err(error) if is_refusal(&error) && !session.table_exists(name.clone())? => Ok(None),
-            Err(error) => Err(error),
-        })
-        .await
+        let question = Arc::new(question);
+        let deadline = Instant::now() + BUSY_MAX;
+        loop {
+            let (question, name) = (question.clone(), name.clone());
+            let asked = self.ask(move |session| match question(session) {
+                Ok(answer) => Ok(Asked::Answer(answer)),
+                // What it says of a table that is not there is different from call to call.
+                Err(error) if is_refusal(&error) && !session.table_exists(name.clone())? => Ok(Asked::NoTable),
+                Err(error) if is_refusal(&error) => Ok(Asked::Refused(text_of(&error))),
+                Err(error) => Err(error),
+            });
+            match asked.await? {
+                Asked::Answer(answer) => return Ok(Some(answer)),
+                Asked::NoTable => return Ok(None),
+                Asked::Refused(_) if Instant::now() < deadline => tokio::time::sleep(BUSY_PAUSE).await,
+                Asked::Refused(text) => return Err(self.gateway.failed(&text)),
+            }
+        }
     }
 
     /// Asks on a thread for blocking work; once more on a new session if the one at hand turns out to be broken.

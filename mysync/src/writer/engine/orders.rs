@@ -203,8 +203,10 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
 
     /// A step has its outcome: it may be the one that moves the cursor past a record.
     pub(super) fn follow_skip(&mut self, step: &Step, outcome: &Outcome) {
+        // After a reset the same step may be that of the record itself, which is tried again.
         let is_it = |skip: &mut Skip| {
-            skip.burial.is_none() && skip.partition == step.partition && step.cursor_after.offset == skip.offset + 1
+            let moves = skip.partition == step.partition && self.lanes.skips(&skip.partition);
+            skip.burial.is_none() && moves
         };
         let Some(skip) = self.skip.take_if(is_it) else {
             return;

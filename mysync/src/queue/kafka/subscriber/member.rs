@@ -171,7 +171,10 @@ impl Place {
         while Instant::now() < deadline && is_wanted() {
             match self.is_in_group(consumer, name) {
                 Ok(is_in_group) => return is_in_group,
-                Err(error) => tracing::debug!(%error, "the brokers do not tell the members of the group"),
+                Err(error) => {
+                    tracing::debug!(%error, "the brokers do not tell the members of the group");
+                    poll(consumer);
+                }
             }
         }
         false
