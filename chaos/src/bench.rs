@@ -1,4 +1,4 @@
-//! Benchmarks: programs that time reader and dump beside their floors and beside others, on servers of their own.
+//! Benchmarks: programs that time reader, dump and writers beside their floors and beside others, on servers of their own.
 //!
 //! What is compared is run in turns in one run, each in a process of its own, and told by the median: the machine's other
 //! work then hits all alike. CPU seconds and ratios are steadier than seconds. Clients reach the servers at their addresses
@@ -14,3 +14,4 @@ mod latency;
 mod reader;
 mod report;
 mod wide;
+mod writer;

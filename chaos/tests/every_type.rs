@@ -109,7 +109,7 @@ async fn values_of_every_type_arrive_exactly() {
 
     let convergence = History::read(&folder).unwrap().convergence;
     let verdicts: Vec<Verdict> = convergence.iter().map(|store| store.verdict).collect();
-    assert_eq!(verdicts, [Verdict::Consistent], "{convergence:#?}");
+    assert_eq!(verdicts, [Verdict::Consistent; 3], "{convergence:#?}");
     let mut wrong = BTreeMap::new();
     for (id, column, expected) in EXPECTED {
         let found = rows[id].get(column).map(String::as_str);
@@ -144,7 +144,12 @@ async fn hidden_columns_arrive_hidden(rig: &Rig) {
         .replace(
             "[writer.redis]\n",
             "[writer.redis]\nkey = \"hidden|{db}:{table}:{pk}\"\n",
-        );
+        )
+        .replace(
+            "[writer.elasticsearch]\n",
+            "[writer.elasticsearch]\nindex = \"hidden-{db}.{table}\"\n",
+        )
+        .replace("[writer.hbase]\n", "[writer.hbase]\ntable = \"hidden-{db}.{table}\"\n");
     let text = format!("{text}\n[messages]\nformat = \"protobuf\"\ntopics = \"one\"\n{MASKS}");
     let config = mysync::config::parse(&text, "hidden.toml").unwrap();
     let (mut source, queue) = (MySqlSource::new(&config), KafkaQueue::new(&config));
@@ -152,9 +157,13 @@ async fn hidden_columns_arrive_hidden(rig: &Rig) {
     let (_sender, stop) = mysync::stop::channel();
     let read = reader::run(&mut source, &queue, &filter, &config.source.keys, &options, stop);
     assert!(read.await.unwrap().changes > 10);
-    writer::run_redis(&config, true, std::sync::Arc::default(), std::future::pending())
-        .await
-        .unwrap();
+    let metrics = std::sync::Arc::default;
+    let written = tokio::try_join!(
+        writer::run_redis(&config, true, metrics(), std::future::pending()),
+        writer::run_elasticsearch(&config, true, metrics(), std::future::pending()),
+        writer::run_hbase(&config, true, metrics(), std::future::pending()),
+    );
+    written.unwrap();
 
     let config = consistency::Config::parse(&text, "hidden.toml").unwrap();
     let options = consistency::Options {

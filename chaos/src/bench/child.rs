@@ -29,6 +29,16 @@ impl Used {
                 .hint("this is a defect: please report it")
         })
     }
+
+    /// Refuses what did not do all of the work.
+    pub(super) fn require(&self, process: &str, name: &str, expected: u64) -> Result<()> {
+        let found = self.number(name)?;
+        match found == expected as f64 {
+            true => Ok(()),
+            false => Err(Error::definite(format!("{process} did not do all of the work"))
+                .detail(format!("{found} {name} of {expected}"))),
+        }
+    }
 }
 
 /// Runs a command to its end.

@@ -5,6 +5,7 @@ use super::floor::{self, Floor};
 use super::latency;
 use super::reader::{self, Plan};
 use super::report::Report;
+use super::writer::{self, Store};
 use crate::error::{Doing, Result};
 use crate::report as say;
 use clap::{Args, Parser, Subcommand};
@@ -25,6 +26,8 @@ Examples:
   mysync-bench reader                          a backlog of 1.4 million changes, medians of three runs
   mysync-bench reader --rows 100000 --runs 1   a short look
   mysync-bench dump                            a million rows by mysync dump, medians of three runs
+  mysync-bench writer                          a filled topic into each store, beside a bare client
+  mysync-bench writer --store hbase --runs 1   into one store
   mysync-bench latency --json                  from commit to visible, as one JSON object
 
 Build it with --release. ./ci/bench does, and brings Debezium along.";
@@ -35,8 +38,19 @@ enum Command {
     Reader(ReaderArguments),
     /// A table's rows into Kafka: rows/s, CPU seconds, memory
     Dump(DumpArguments),
+    /// A filled topic into the stores: records/s, changes/s, CPU seconds, memory
+    Writer(WriterArguments),
     /// From MySQL's commit to visible for consumers that read committed, in ms
     Latency(LatencyArguments),
+    /// Send a topic's batches to a store; the writers' benchmark runs this in a process of its own
+    #[command(hide = true)]
+    Bare {
+        /// The store
+        store: Store,
+        /// The configuration file
+        #[arg(long)]
+        config: PathBuf,
+    },
     /// Read a backlog without a sink; the reader's benchmark runs this in a process of its own
     #[command(hide = true)]
     Floor {
@@ -84,6 +98,25 @@ struct DumpArguments {
     /// mydumper, which writes files
     #[arg(long, value_name = "PROGRAM")]
     mydumper: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct WriterArguments {
+    /// Rows inserted; 1.4 times as many changes
+    #[arg(long, default_value_t = 500_000)]
+    rows: u64,
+    /// Seed of the workload
+    #[arg(long, default_value_t = 42)]
+    seed: u64,
+    /// Runs of each, by turns
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// One store; may be given more than once. All of them by default
+    #[arg(long)]
+    store: Vec<Store>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -155,6 +188,24 @@ async fn obey(command: Command) -> Result<()> {
                 &["tps", "p50_ms", "p95_ms", "p99_ms", "max_ms"],
             )
         }
+        Command::Writer(arguments) => {
+            let report = writer::run(&writer::Plan {
+                rows: arguments.rows,
+                seed: arguments.seed,
+                runs: arguments.runs.max(1),
+                stores: match arguments.store.is_empty() {
+                    true => Store::ALL.to_vec(),
+                    false => arguments.store,
+                },
+            })
+            .await?;
+            show(
+                &report,
+                arguments.json,
+                &["records_per_s", "changes_per_s", "seconds", "cpu_s", "peak_mb"],
+            )
+        }
+        Command::Bare { store, config } => say::print(&format!("{}\n", writer::run_bare(store, &config).await?)),
         Command::Floor { floor, config } => say::print(&format!("{}\n", floor::run(floor, &config).await?)),
     }
 }

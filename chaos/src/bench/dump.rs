@@ -170,22 +170,12 @@ impl Reader {
         command.args(["dump", "--all", "--json", "--config"]).arg(&self.config);
         let asked = child::run("mysync dump", command, DEADLINE).await?;
         let after = self.usage()?;
-        require_rows("mysync dump", asked.number("rows")?, rows)?;
+        asked.require("mysync dump", "rows", rows)?;
         Ok(Measured {
             seconds: asked.number("seconds")?,
             cpu_s: (after.cpu_ms - before.cpu_ms) as f64 / 1e3,
             peak_mb: (after.resident_peak_kb / 1024) as f64,
         })
-    }
-}
-
-fn require_rows(name: &str, found: f64, rows: u64) -> Result<()> {
-    match found == rows as f64 {
-        true => Ok(()),
-        false => {
-            Err(Error::definite(format!("{name} did not take the whole table"))
-                .detail(format!("{found} rows of {rows}")))
-        }
     }
 }
 
@@ -204,7 +194,7 @@ async fn debezium(lab: &Lab, plan: &Plan, run: usize, rows: u64) -> Result<Measu
         .args(["snapshot", ""])
         .arg(lab.folder().join(&topic));
     let used = child::run(Contestant::Debezium.name(), command, DEADLINE).await?;
-    require_rows(Contestant::Debezium.name(), used.number("changes")?, rows)?;
+    used.require(Contestant::Debezium.name(), "changes", rows)?;
     Ok(measured(used.number("seconds")?, &used))
 }
 
