@@ -31,8 +31,13 @@ const SMALL_SEGMENTS: &[(&str, &str)] = &[
     ("segment.ms", "3600000"),
 ];
 
-/// Tombstones stay as long as the history tells which of them a switch of server may have made void.
-const TABLES: &[(&str, &str)] = &[("retention.ms", "-1"), ("delete.retention.ms", "604800000")];
+/// Tombstones stay as long as the history tells which of them a switch of server may have made void. Nothing is compacted
+/// within an hour: what a writer has in hand that stood still, the writer that took its place has read, too.
+const TABLES: &[(&str, &str)] = &[
+    ("retention.ms", "-1"),
+    ("delete.retention.ms", "604800000"),
+    ("min.compaction.lag.ms", "3600000"),
+];
 
 const FOR_EVER: &[(&str, &str)] = &[("retention.ms", "-1")];
 
