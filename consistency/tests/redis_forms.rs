@@ -145,7 +145,10 @@ async fn tls_and_logins_are_asked_for_and_given() {
             toml.replace(&file("ca.pem"), &file("other-ca.pem")),
             "certificate verify failed",
         ),
-        (with("user = \"check\"\npassword = \"wrong\""), "WRONGPASS"),
+        (
+            with("user = \"check\"\npassword = \"wrong\""),
+            "Password authentication failed",
+        ),
         (
             toml.replace("certificate = ", "# "),
             "key writer.redis.tls.certificate is wrong",
