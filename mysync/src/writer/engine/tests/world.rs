@@ -5,7 +5,9 @@ use crate::error::{Error, Result};
 use crate::metrics::orders::{Asked, Order};
 use crate::metrics::{Exposed, WriterMetrics, WriterStatus};
 use crate::queue::kafka::KafkaPublisher;
-use crate::queue::{Delivery, Message, Partition, Published, Queue, Scan, Subscriber};
+use crate::queue::outdated::Outdated;
+use crate::queue::{Delivery, Message, Partition, Published, Queue, Scan, Subscriber, Topic};
+use crate::schema::TableName;
 use crate::target::{Cursor, Outcome, Step, Target};
 use crate::version::Version;
 use crate::writer::{Bounds, Options, Summary};
@@ -155,6 +157,14 @@ impl Queue for World {
 
     async fn published(&self, _from: Version) -> Result<Published> {
         Ok(Published::channel().1)
+    }
+
+    async fn tables(&self) -> Result<Vec<TableName>> {
+        Ok(Vec::new())
+    }
+
+    async fn outdated(&self, _topic: Topic<'_>, _key_end: &[u8], _before: Version) -> Result<Outdated> {
+        Ok(Outdated::channel().1)
     }
 
     async fn subscriber(&self, _group: &str) -> Result<Reader> {
