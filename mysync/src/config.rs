@@ -13,6 +13,7 @@ mod messages;
 mod redis;
 mod secret;
 mod template;
+mod writer;
 
 pub use self::elasticsearch::ElasticsearchWriter;
 pub use connections::{Metrics, Sasl, SaslMechanism, Tls, TlsMode};
@@ -22,13 +23,10 @@ pub use messages::{Format, Mask, Messages, Topics};
 pub use redis::{Layout, RedisWriter};
 pub use secret::Secret;
 pub use template::TEMPLATE;
+pub use writer::{Writer, WriterFormat};
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::time::Duration;
-
-/// See [`Writer::session`].
-const SESSION_SECONDS: u64 = 20;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -250,45 +248,6 @@ pub enum OnGap {
     Stop,
     /// Go on at the end of the server's binlog, and read all followed tables anew.
     Refresh,
-}
-
-/// Section `[writer]`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Writer {
-    /// This writer's name in the groups of its targets, unique in each and the same after a restart; by default one made of
-    /// the host's name.
-    pub member: Option<String>,
-    /// How long a writer may not be heard of before others take its partitions, seconds; 20 by default.
-    pub session_seconds: Option<u64>,
-    /// Section `[writer.redis]`.
-    pub redis: Option<RedisWriter>,
-    /// Section `[writer.elasticsearch]`.
-    pub elasticsearch: Option<ElasticsearchWriter>,
-    /// Section `[writer.hbase]`.
-    pub hbase: Option<HbaseWriter>,
-}
-
-impl Writer {
-    /// How long a writer may not be heard of before others take its partitions. By default longer than a group is without
-    /// a coordinator when the broker dies that was it: Kafka's own brokers give each other up after 9 s.
-    #[must_use]
-    pub fn session(&self) -> Duration {
-        Duration::from_secs(self.session_seconds.unwrap_or(SESSION_SECONDS))
-    }
-
-    /// Where the writers serve their metrics, by the name of their target.
-    #[must_use]
-    pub fn listens(&self) -> Vec<(&'static str, &str)> {
-        let listens = [
-            ("redis", self.redis.as_ref().and_then(|redis| redis.listen.as_deref())),
-            ("hbase", self.hbase.as_ref().and_then(|hbase| hbase.listen.as_deref())),
-        ];
-        listens
-            .into_iter()
-            .filter_map(|(target, listen)| Some((target, listen?)))
-            .collect()
-    }
 }
 
 /// Section `[check]`.

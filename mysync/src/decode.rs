@@ -54,6 +54,7 @@ pub use error::{Error, Reason};
 pub use event::{CHECKSUM_BYTES, Checksum, Event, EventType, Format, HEADER_BYTES, Header};
 pub use gtid::{Gtid, GtidInterval, PreviousGtids, Uuid};
 pub use image::{Cell, TableRows};
+pub(crate) use json_scalar::write_double as json_double;
 pub use payload::{EVENT_BYTES_MAX, Payload, PayloadEvents};
 pub use pieces::Pieces;
 pub use rows::{Image, Row, RowChange, Rows, RowsEvent, RowsKind, Values};

@@ -33,6 +33,7 @@
 //! committed before it is there.
 
 mod barrier;
+mod debezium;
 mod engine;
 mod envelope;
 mod fold;
@@ -42,13 +43,13 @@ mod retry;
 mod summary;
 
 pub use barrier::Barrier;
-pub use engine::run;
+pub use engine::{AskColumns, run};
 pub use envelope::Parser;
 pub use fold::Fold;
 pub use lanes::{Bounds, Lanes, Obstacle, Progress, Read, Round};
 pub use summary::Summary;
 
-use crate::config::Config;
+use crate::config::{Config, WriterFormat};
 use crate::error::{Error, Result};
 use crate::metrics::WriterMetrics;
 use crate::queue::kafka::KafkaQueue;
@@ -73,6 +74,8 @@ pub struct Options {
     pub until_caught_up: bool,
     /// What is counted; shared with who serves it.
     pub metrics: Arc<WriterMetrics>,
+    /// Where the records are Debezium's own: how to ask what the columns in MySQL are.
+    pub debezium: Option<AskColumns>,
 }
 
 /// Runs the writer for Redis until `stop` is done, or everything is applied.
@@ -143,6 +146,10 @@ async fn run_target(
         bounds,
         until_caught_up,
         metrics,
+        debezium: match config.writer.format {
+            WriterFormat::Mysync => None,
+            WriterFormat::Debezium => Some(AskColumns::of_source(config)),
+        },
     };
     run(&KafkaQueue::new(config), target, &options, stop).await
 }

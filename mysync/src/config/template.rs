@@ -69,6 +69,8 @@ on_gap = "stop"                    # where the position is not in the server's b
 dump_tables_max = 2                # tables that are dumped at the same time, each over a connection of its own
 
 [writer]                           # of all targets' writers; each mysync writer <target> is a process, any number may run
+format = "mysync"                  # whose records are read: mysync's reader's, or debezium: those of Debezium's MySQL connector
+                                   # (docs/debezium.md); the prefix is then its topic.prefix
 # member = "writer-1"              # its name among those of its target, no other's, and the same after a restart; without it
                                    # one is made of the host's name
 session_seconds = 20               # one that is not heard of for so long is replaced by the others of its target

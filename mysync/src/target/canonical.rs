@@ -39,7 +39,7 @@ fn unescape(quoted: &str) -> serde_json::Result<Cow<'_, str>> {
 }
 
 /// A name that is borrowed where it holds no escape.
-struct Name<'a>(Cow<'a, str>);
+pub(crate) struct Name<'a>(pub(crate) Cow<'a, str>);
 
 impl<'de> serde::Deserialize<'de> for Name<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

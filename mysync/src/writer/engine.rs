@@ -1,6 +1,7 @@
 //! The writer's loop: one task, one thing after the other; what has to wait is a future that the loop polls.
 
 mod barriers;
+mod columns;
 mod finish;
 mod orders;
 
@@ -12,9 +13,12 @@ use crate::error::{Error, Result};
 use crate::metrics::WriterMetrics;
 use crate::metrics::orders::Asked;
 use crate::queue::{Delivery, Partition, Queue, Subscriber};
+use crate::source::mysql::DescribedColumn;
 use crate::tables::{FENCE_TABLE, INTERNAL_DATABASE};
-use crate::target::{Cursor, Outcome, Target};
+use crate::target::{Cursor, Outcome, TableName, Target};
 use barriers::{Question, Wait, polled_question};
+pub use columns::AskColumns;
+use columns::{ColumnsJob, polled_columns};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use orders::{Skip, next_order, polled_burial};
@@ -62,6 +66,7 @@ enum Woken<T> {
     Target(T, Done),
     Delivery(Result<Delivery>),
     Ends(Result<Offsets>),
+    Columns(Arc<TableName>, Result<Option<Vec<DescribedColumn>>>),
     Order(Asked),
     Buried(Result<()>),
     Tick,
@@ -78,6 +83,10 @@ struct Engine<'a, Q: Queue, T: Target> {
     connected: bool,
     question: Option<(Question, LocalBoxFuture<'static, Result<Offsets>>)>,
     lanes: Lanes,
+    /// Where records are Debezium's own.
+    ask_columns: Option<AskColumns>,
+    columns_job: Option<ColumnsJob>,
+    columns_retry: Retry,
     fence: Wait,
     goal: Wait,
     committed: Offsets,
@@ -109,10 +118,16 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
         if target.compares_columns() {
             lanes.compare_columns();
         }
+        if options.debezium.is_some() {
+            lanes.read_debezium();
+        }
         Ok(Self {
             subscriber: Some(queue.subscriber(&group).await?),
             queue,
             lanes,
+            ask_columns: options.debezium.clone(),
+            columns_job: None,
+            columns_retry: Retry::new("source", Arc::clone(metrics)),
             group,
             fence_topic,
             target: Some(target),
@@ -156,12 +171,14 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
             self.pause_partitions();
             self.ask_target();
             self.ask_queue();
+            self.ask_columns();
             let reads = self.connected && self.lanes.has_room();
             let woken = tokio::select! {
                 () = &mut stop => Woken::Stop,
                 (target, done) = polled(&mut self.job) => Woken::Target(target, done),
                 delivery = next(&mut self.subscriber), if reads => Woken::Delivery(delivery),
                 ends = polled_question(&mut self.question) => Woken::Ends(ends),
+                (table, columns) = polled_columns(&mut self.columns_job) => Woken::Columns(table, columns),
                 asked = next_order(&mut self.orders) => Woken::Order(asked),
                 outcome = polled_burial(&mut self.skip) => Woken::Buried(outcome),
                 _ = tick.tick() => Woken::Tick,
@@ -176,6 +193,7 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
                 Woken::Delivery(Ok(delivery)) => self.deliver(delivery),
                 Woken::Delivery(Err(error)) => self.join_again(error).await?,
                 Woken::Ends(ends) => self.ends_told(ends)?,
+                Woken::Columns(table, columns) => self.columns_told(&table, columns).await?,
                 Woken::Order(asked) => self.obey(asked),
                 Woken::Buried(outcome) => self.buried(outcome),
                 Woken::Tick => {

@@ -3,15 +3,18 @@
 //!
 //! Only what is needed is looked at: `op`, `after`, and database and table in `source`. Row values stay the raw text of the
 //! message. An operation that is not known, or JSON that is not an envelope, is a definite error: it is never skipped.
+//! With `writer.format = "debezium"` all of this is different, and stands in [`super::debezium`].
 //!
 //! A record without a value (a tombstone) deletes the row of its key. Its table stands in the header `mysync.table`; a
 //! tombstone of Debezium's has none, and then the topic's own records tell the table, or at last the topic's name. Where all
 //! tables share a topic their keys name them; that member is for Kafka and not of the row.
 
+use super::debezium::Records;
 use super::protobuf;
 use crate::encode::TABLE_IN_KEY;
 use crate::error::{Error, Result};
 use crate::queue::Message;
+use crate::source::mysql::DescribedColumn;
 use crate::target::{RowChange, TableName, canonical};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -44,6 +47,8 @@ pub struct Parser {
     /// Of each topic, the tables seen in it.
     tables: HashMap<Arc<str>, Vec<Arc<TableName>>>,
     columns_changed: Option<bool>,
+    /// Where records are Debezium's own.
+    debezium: Option<Box<Records>>,
 }
 
 impl Parser {
@@ -54,6 +59,37 @@ impl Parser {
             topic_prefix: format!("{prefix}."),
             tables: HashMap::new(),
             columns_changed: None,
+            debezium: None,
+        }
+    }
+
+    /// Takes all records from now on for Debezium's own, with schemas: [`Parser::wants`] before each one.
+    pub fn read_debezium(&mut self) {
+        let prefix = self.topic_prefix.strip_suffix('.').unwrap_or(&self.topic_prefix);
+        self.debezium = Some(Box::new(Records::new(prefix)));
+    }
+
+    /// The table whose columns in MySQL have to be told before this record is parsed.
+    pub fn wants(&mut self, message: &Message) -> Option<Arc<TableName>> {
+        self.debezium.as_mut()?.wants(message)
+    }
+
+    /// What the columns of a table are now; none if it is not there.
+    pub fn tell(&mut self, table: &Arc<TableName>, columns: Option<Vec<DescribedColumn>>) {
+        if let Some(records) = &mut self.debezium {
+            records.tell(table, columns);
+        }
+    }
+
+    /// What a row is known by within its partition: the record's key, unless a schema stands in it, which may change.
+    pub(super) fn row_key(&self, record_key: Vec<u8>, change: &RowChange) -> Vec<u8> {
+        match self.debezium {
+            None => record_key,
+            Some(_) => change
+                .key
+                .iter()
+                .flat_map(|(_, text)| [text.as_bytes(), &[0xff]].concat())
+                .collect(),
         }
     }
 
@@ -65,8 +101,18 @@ impl Parser {
     /// The change that a record stands for.
     pub fn parse(&mut self, message: &Message) -> Result<RowChange> {
         let located = |error: Error| error.detail(format!("{} at offset {}", message.partition, message.offset));
-        let key = parse_key(&message.key).map_err(located)?;
         let version = message.version.unwrap_or(message.offset + 1);
+        if let Some(records) = &mut self.debezium {
+            let change = records.read(message).map_err(located)?;
+            return Ok(RowChange {
+                table: change.table,
+                key: parse_key(change.key.as_bytes()).map_err(located)?,
+                row: change.row,
+                version,
+                columns_changed: self.columns_changed,
+            });
+        }
+        let key = parse_key(&message.key).map_err(located)?;
         let Some(value) = &message.value else {
             let table = self.tombstone_table(message).map_err(located)?;
             return Ok(RowChange {
@@ -181,7 +227,7 @@ fn parse_key(key: &[u8]) -> Result<Vec<(String, String)>> {
 fn refuse(what: &str, detail: impl std::fmt::Display) -> Error {
     Error::definite(what).detail(detail).hint(
         "who else writes to this topic? the writer understands the records of mysync's reader and of Debezium's MySQL \
-         connector with JSON converters and schemas off",
+         connector with JSON converters and schemas off; for embedded schemas set writer.format = \"debezium\"",
     )
 }
 

@@ -26,9 +26,11 @@ mod stops;
 use super::envelope::Parser;
 use crate::error::{Error, Result};
 use crate::queue::{Message, Partition};
-use crate::target::{Cursor, Step};
+use crate::source::mysql::DescribedColumn;
+use crate::target::{Cursor, Step, TableName};
 use lane::{Fences, Lane};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// Bounds on what one step, and all steps of one round, may hold.
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +88,8 @@ pub struct Lanes {
     /// Delivered, not yet looked at for want of room.
     inbox: VecDeque<Item>,
     parser: Parser,
+    /// The table whose columns are needed before the inbox can be gone on with.
+    wanted: Option<Arc<TableName>>,
     fence_topic: String,
     bounds: Bounds,
     sums: Sums,
@@ -145,6 +149,7 @@ impl Lanes {
             lanes: BTreeMap::new(),
             inbox: VecDeque::new(),
             parser: Parser::new(prefix),
+            wanted: None,
             fence_topic: fence_topic.to_owned(),
             bounds,
             sums: Sums::default(),
@@ -154,6 +159,22 @@ impl Lanes {
     /// For a target that has to know what is folded away.
     pub fn compare_columns(&mut self) {
         self.parser.compare_columns();
+    }
+
+    /// For records of Debezium's own; what is [`Lanes::wanted`] has to be told.
+    pub fn read_debezium(&mut self) {
+        self.parser.read_debezium();
+    }
+
+    /// The table whose columns in MySQL have to be told before more can be sorted.
+    #[must_use]
+    pub fn wanted(&self) -> Option<&Arc<TableName>> {
+        self.wanted.as_ref()
+    }
+
+    /// What the columns of a table are; none if it is not there. Call [`Lanes::sort`] next.
+    pub fn tell(&mut self, table: &Arc<TableName>, columns: Option<Vec<DescribedColumn>>) {
+        self.parser.tell(table, columns);
     }
 
     /// Partitions that are this writer's now, not started yet.
@@ -247,11 +268,19 @@ impl Lanes {
         self.sums.changes < self.bounds.changes_max && self.sums.bytes < self.bounds.bytes_max
     }
 
-    /// Moves what was delivered into the folds, as far as there is room.
+    /// Moves what was delivered into the folds, as far as there is room and the columns of tables are known.
     pub fn sort(&mut self) -> Result<()> {
+        self.wanted = None;
         while self.fits()
-            && let Some(item) = self.inbox.pop_front()
+            && let Some(first) = self.inbox.front()
         {
+            if let Item::Record(message) = first {
+                self.wanted = self.parser.wants(message);
+            }
+            if self.wanted.is_some() {
+                break;
+            }
+            let Some(item) = self.inbox.pop_front() else { break };
             // Records of a partition that was taken away while they were on their way, or of one that is stopped: those come
             // again.
             let lane = self.lanes.get_mut(item.partition());

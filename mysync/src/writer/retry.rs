@@ -22,7 +22,7 @@ pub(super) struct Retry {
 }
 
 impl Retry {
-    /// `of` is what fails: `target` or `queue`.
+    /// `of` is what fails: `target`, `queue` or `source`.
     pub(super) fn new(of: &'static str, metrics: Arc<WriterMetrics>) -> Self {
         Self {
             of,

@@ -68,8 +68,13 @@ impl Published {
 
 /// All that the reader publishes of the recorded events for consumers.
 pub fn published(config: &Config) -> Vec<Published> {
+    published_of(config, EVENTS)
+}
+
+/// The same of another recorded file.
+pub fn published_of(config: &Config, events: &'static [u8]) -> Vec<Published> {
     let queue = MemoryQueue::default();
-    run(config, &queue, None).unwrap();
+    run_on(config, events, &queue, None).unwrap();
     let mut records = queue.committed();
     let internal = [format!("{PREFIX}.__ddl"), format!("{PREFIX}.__history")];
     records.retain(|record| !internal.contains(&record.topic));
@@ -78,7 +83,11 @@ pub fn published(config: &Config) -> Vec<Published> {
 
 /// Runs the reader until it has caught up or, on an idle source, for so long.
 pub fn run(config: &Config, queue: &MemoryQueue, idle: Option<Duration>) -> Result<()> {
-    let mut source = RecordedSource { next: 0 };
+    run_on(config, EVENTS, queue, idle)
+}
+
+fn run_on(config: &Config, events: &'static [u8], queue: &MemoryQueue, idle: Option<Duration>) -> Result<()> {
+    let mut source = RecordedSource { events, next: 0 };
     let mut options = Options::new(config, idle.is_none());
     options.on_ddl = OnDdl::Ignore;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -108,6 +117,7 @@ pub fn run(config: &Config, queue: &MemoryQueue, idle: Option<Duration>) -> Resu
 }
 
 struct RecordedSource {
+    events: &'static [u8],
     next: usize,
 }
 
@@ -172,7 +182,7 @@ impl Source for RecordedSource {
     }
 
     async fn newest(&mut self) -> Result<Position> {
-        Ok(position(FILE_START + EVENTS.len() as u64))
+        Ok(position(FILE_START + self.events.len() as u64))
     }
 
     async fn start(&mut self, position: &Position) -> Result<()> {
@@ -182,7 +192,7 @@ impl Source for RecordedSource {
     }
 
     async fn next(&mut self) -> Result<&[u8]> {
-        match events(EVENTS).get(self.next) {
+        match events(self.events).get(self.next) {
             Some(event) => {
                 self.next += 1;
                 Ok(event)

@@ -198,6 +198,7 @@ impl Writer {
             },
             until_caught_up,
             metrics,
+            debezium: None,
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let (kill, killed) = oneshot::channel::<()>();

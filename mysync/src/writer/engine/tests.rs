@@ -2,10 +2,12 @@
 
 mod world;
 
+use crate::error::Error;
 use crate::metrics::WriterMetrics;
 use crate::metrics::orders::{Order, Place};
+use crate::source::mysql::DescribedColumn;
 use std::sync::Arc;
-use world::{World, message, partition, status, tell, until, until_stopped};
+use world::{World, embedded, message, partition, status, tell, until, until_stopped};
 
 const DATA: &str = "p.d.t";
 const OTHER: &str = "p.d.u";
@@ -149,4 +151,56 @@ async fn what_is_about_the_whole_target_ends_the_writer() {
     world.0.borrow_mut().is_locked = true;
     let error = world.run(false, forever).await.unwrap_err();
     assert_eq!(error.what, "wrong password");
+}
+
+fn unsigned() -> Vec<DescribedColumn> {
+    vec![DescribedColumn {
+        name: "id".into(),
+        data_type: "bigint".into(),
+        column_type: "bigint unsigned".into(),
+        precision: Some(20),
+        fraction_digits: None,
+    }]
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_of_debezium_wait_for_what_mysql_says_of_their_columns() {
+    let world = World::of(vec![embedded(DATA, 0, -1, true), embedded(DATA, 1, -2, true)]);
+    let away = || Err(Error::transient("MySQL is away"));
+    world.0.borrow_mut().answers = Some([away(), away(), Ok(Some(unsigned()))].into());
+    let person = async |metrics: &Arc<WriterMetrics>| {
+        until("the rows are there", || world.cursor(DATA) == Some(2)).await;
+        assert!(world.has_row(DATA, "18446744073709551615") && world.has_row(DATA, "18446744073709551614"));
+        assert_eq!(world.0.borrow().answers.as_ref().unwrap().len(), 0);
+        assert!(status(metrics).stopped.is_empty());
+        world.write(vec![embedded(DATA, 2, -1, false), embedded(DATA, 3, 7, true)]);
+        // By now it is a while that MySQL was asked.
+        world.0.borrow_mut().answers = Some([Ok(Some(unsigned()))].into());
+        tokio::time::advance(std::time::Duration::from_secs(11)).await;
+        until("the next are there", || world.cursor(DATA) == Some(4)).await;
+        assert!(world.has_row(DATA, "7") && !world.has_row(DATA, "18446744073709551615"));
+    };
+    world.run(false, person).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_debezium_did_not_publish_stops_its_partition_and_asks_nothing() {
+    let world = World::of(vec![message(DATA, 0, "1", true), embedded(OTHER, 0, 1, true)]);
+    world.0.borrow_mut().answers = Some([Ok(None)].into());
+    let person = async |metrics: &Arc<WriterMetrics>| {
+        until_stopped(metrics, 0).await;
+        until("the other partition's row is there", || world.has_row(OTHER, "1")).await;
+        let reason = &status(metrics).stopped[0].reason;
+        assert!(reason.contains("a record has no schema"), "{reason}");
+    };
+    world.run(false, person).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_refuses_to_say_ends_the_writer() {
+    let world = World::of(vec![embedded(DATA, 0, -1, true)]);
+    world.0.borrow_mut().answers = Some([Err(Error::definite("wrong password"))].into());
+    let error = world.run(false, forever).await.unwrap_err();
+    assert_eq!(error.what, "wrong password");
+    assert_eq!(error.detail.as_deref(), Some("asked for the columns of d.t"));
 }

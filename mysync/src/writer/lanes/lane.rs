@@ -148,7 +148,8 @@ impl Lane {
         let deleted = change.row.is_none() && message.value.is_some();
         self.deleted = deleted.then(|| message.key.clone());
         let bytes = message.key.len() + change.row.as_ref().map_or(0, |row| row.get().len());
-        self.fold.push(message.key, change, bytes);
+        let key = parser.row_key(message.key, &change);
+        self.fold.push(key, change, bytes);
         Ok(())
     }
 

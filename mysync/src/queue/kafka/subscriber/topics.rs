@@ -95,6 +95,8 @@ mod tests {
             ("my.sync..a", false),
             ("mysync.bank.account", false),
             ("my.sync2.bank.account", false),
+            // Debezium's topic of schema changes.
+            ("my.sync", false),
         ] {
             assert_eq!(topics.follows(topic), expected, "{topic}");
         }

@@ -8,11 +8,12 @@ use crate::queue::kafka::KafkaPublisher;
 use crate::queue::outdated::Outdated;
 use crate::queue::{Delivery, Message, Partition, Published, Queue, Scan, Subscriber, Topic};
 use crate::schema::TableName;
+use crate::source::mysql::DescribedColumn;
 use crate::target::{Cursor, Outcome, Step, Target};
 use crate::version::Version;
-use crate::writer::{Bounds, Options, Summary};
+use crate::writer::{AskColumns, Bounds, Options, Summary};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +50,22 @@ pub(super) fn message(topic: &str, offset: i64, id: &str, is_understood: bool) -
     }
 }
 
+/// A row of a table whose key is a BIGINT UNSIGNED, as Debezium publishes it; none is its tombstone.
+pub(super) fn embedded(topic: &str, offset: i64, id: i64, is_row: bool) -> Message {
+    let fields = "[{\"type\":\"int64\",\"field\":\"id\"}]";
+    let row = format!("{{\"type\":\"struct\",\"fields\":{fields},\"field\":\"after\"}}");
+    let payload = format!("{{\"op\":\"c\",\"after\":{{\"id\":{id}}},\"source\":{{\"db\":\"d\",\"table\":\"t\"}}}}");
+    let framed = |fields: &str, payload: &str| {
+        let schema = format!("{{\"type\":\"struct\",\"fields\":{fields}}}");
+        format!("{{\"schema\":{schema},\"payload\":{payload}}}").into_bytes()
+    };
+    Message {
+        key: framed(fields, &format!("{{\"id\":{id}}}")),
+        value: is_row.then(|| framed(&format!("[{row}]"), &payload)),
+        ..message(topic, offset, "", true)
+    }
+}
+
 /// What is written and what is kept, and how both sides fail.
 #[derive(Default)]
 pub(super) struct State {
@@ -64,6 +81,8 @@ pub(super) struct State {
     pub(super) fails_at: Option<i64>,
     /// The target refuses whoever asks.
     pub(super) is_locked: bool,
+    /// Where the records are Debezium's: what MySQL answers, one after the other.
+    pub(super) answers: Option<VecDeque<Result<Option<Vec<DescribedColumn>>>>>,
 }
 
 #[derive(Clone, Default)]
@@ -107,8 +126,20 @@ impl World {
             },
             until_caught_up,
             metrics: Arc::clone(&metrics),
+            debezium: self.asks(),
         };
         super::super::run(self, Memory(self.clone()), &options, person(&metrics)).await
+    }
+}
+
+impl World {
+    fn asks(&self) -> Option<AskColumns> {
+        self.0.borrow().answers.as_ref()?;
+        let world = self.clone();
+        Some(AskColumns::new(move |_| {
+            let answer = world.0.borrow_mut().answers.as_mut().and_then(VecDeque::pop_front);
+            Box::pin(std::future::ready(answer.unwrap()))
+        }))
     }
 }
 
@@ -296,7 +327,11 @@ impl Target for Memory {
                 continue;
             }
             for change in &step.changes {
-                state.rows.insert((step.partition.clone(), change.key[0].1.clone()));
+                let row = (step.partition.clone(), change.key[0].1.clone());
+                match change.row.is_some() {
+                    true => state.rows.insert(row),
+                    false => state.rows.remove(&row),
+                };
             }
             state.cursors.insert(step.partition.clone(), step.cursor_after);
             outcomes.push(Outcome::Applied);
