@@ -6,7 +6,7 @@
 //! `__debezium.context.*`, which tell its runs apart.
 //!
 //! `messages_data/debezium-schemas.*` are the same with schemas embedded, as Debezium comes: the statements, the events of
-//! MySQL 9.7's binlog, and what Debezium 3.6.1 published (ci/peers/debezium, DebeziumRecords), of a snapshot and of the stream,
+//! MySQL 9.7's binlog, and what Debezium 3.6.1 published (ci/peers/debezium/record), of a snapshot and of the stream,
 //! once by its defaults and once with column.propagate.source.type and replace.null.with.default=false. Each schema stands
 //! once in the file, before the records that have it; the first line is what information_schema had.
 

@@ -5,14 +5,21 @@ import java.io.File;
 import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.List;
+import java.util.Map;
+import java.util.Optional;
 import java.util.Properties;
+import java.util.Set;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
+import org.apache.kafka.clients.admin.Admin;
+import org.apache.kafka.clients.admin.NewTopic;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.errors.TopicExistsException;
 
 /**
  * Debezium's embedded engine as it comes: its defaults, JSON with embedded schemas, snapshot first. Each record goes to its
@@ -51,6 +58,7 @@ public class DebeziumRecords {
     boolean isKafka = args[8].startsWith("kafka:");
     KafkaProducer<String, String> producer = isKafka ? producer(sink) : null;
     PrintWriter file = isKafka ? null : new PrintWriter(sink, StandardCharsets.UTF_8);
+    Set<String> topics = new HashSet<>();
     CountDownLatch done = new CountDownLatch(1);
     DebeziumEngine<ChangeEvent<String, String>> debezium = DebeziumEngine.create(Json.class)
         .using(engine)
@@ -64,6 +72,7 @@ public class DebeziumRecords {
           for (ChangeEvent<String, String> event : batch) {
             String topic = event.destination();
             if (isKafka) {
+              if (topics.add(topic)) create(sink, topic);
               sent.add(producer.send(new ProducerRecord<>(topic, event.key(), event.value())));
             } else {
               file.println(topic + "\t" + event.key() + "\t" + event.value());
@@ -88,12 +97,25 @@ public class DebeziumRecords {
     Runtime.getRuntime().halt(0);
   }
 
+  /** As Kafka Connect does it, with three partitions. */
+  static void create(String bootstrap, String topic) throws InterruptedException {
+    try (Admin admin = Admin.create(Map.of("bootstrap.servers", bootstrap))) {
+      admin.createTopics(List.of(new NewTopic(topic, Optional.of(3), Optional.empty()))).all().get();
+    } catch (ExecutionException failed) {
+      if (!(failed.getCause() instanceof TopicExistsException)) throw new RuntimeException(failed);
+    }
+  }
+
   static KafkaProducer<String, String> producer(String bootstrap) {
     Properties kafka = new Properties();
     kafka.setProperty("bootstrap.servers", bootstrap);
     kafka.setProperty("key.serializer", "org.apache.kafka.common.serialization.StringSerializer");
     kafka.setProperty("value.serializer", "org.apache.kafka.common.serialization.StringSerializer");
+    // Kafka Connect's own settings.
     kafka.setProperty("acks", "all");
+    kafka.setProperty("enable.idempotence", "false");
+    kafka.setProperty("max.in.flight.requests.per.connection", "1");
+    kafka.setProperty("delivery.timeout.ms", String.valueOf(Integer.MAX_VALUE));
     kafka.setProperty("max.request.size", "10485760");
     return new KafkaProducer<>(kafka);
   }
