@@ -18,6 +18,8 @@ mod columns;
 mod debezium;
 #[path = "messages/embedded.rs"]
 mod embedded;
+#[path = "messages/embedded_strict.rs"]
+mod embedded_strict;
 #[path = "messages/every_type.rs"]
 mod every_type;
 #[path = "messages/random.rs"]

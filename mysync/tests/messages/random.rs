@@ -9,7 +9,7 @@ use mysync::writer::Parser;
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
-struct Values {
+pub struct Values {
     text: Option<String>,
     bytes: Option<Vec<u8>>,
     single: Option<f32>,
@@ -29,7 +29,7 @@ fn event(event_type: EventType, body: &[u8]) -> Vec<u8> {
 }
 
 /// `t.t (id INT PRIMARY KEY, s VARCHAR, b LONGBLOB, f FLOAT, d DOUBLE, u BIGINT UNSIGNED, i BIGINT)`.
-fn table_map() -> Vec<u8> {
+pub fn table_map() -> Vec<u8> {
     let mut body = vec![77, 0, 0, 0, 0, 0, 1, 0, 1, b't', 0, 1, b't', 0];
     body.extend([7, 3, 15, 252, 4, 5, 8, 8]);
     // Bytes of the longest text; of a length before a blob, of a single, of a double.
@@ -45,7 +45,7 @@ fn table_map() -> Vec<u8> {
     event(EventType::TABLE_MAP, &body)
 }
 
-fn rows(values: &Values) -> Vec<u8> {
+pub fn rows(values: &Values) -> Vec<u8> {
     let Values {
         text,
         bytes,
@@ -83,7 +83,7 @@ fn rows(values: &Values) -> Vec<u8> {
     event(EventType::WRITE_ROWS, &body)
 }
 
-fn values() -> impl Strategy<Value = Values> {
+pub fn values() -> impl Strategy<Value = Values> {
     use proptest::num::{f32, f64};
     let text = prop_oneof![
         "[\\x00-\\x7f]{0,300}",
