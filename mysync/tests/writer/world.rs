@@ -190,19 +190,19 @@ impl Writer {
         metrics: Arc<WriterMetrics>,
     ) -> Self {
         let config = config.clone();
-        let options = Options {
-            prefix: PREFIX.into(),
-            bounds: Bounds {
-                changes_max: config.writer.redis.as_ref().unwrap().batch_changes_max,
-                bytes_max: writer::BATCH_BYTES_MAX,
-            },
-            until_caught_up,
-            metrics,
-            debezium: None,
-        };
         let (stop, stopped) = oneshot::channel::<()>();
         let (kill, killed) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
+            let options = Options {
+                prefix: PREFIX.into(),
+                bounds: Bounds {
+                    changes_max: config.writer.redis.as_ref().unwrap().batch_changes_max,
+                    bytes_max: writer::BATCH_BYTES_MAX,
+                },
+                until_caught_up,
+                metrics,
+                debezium: None,
+            };
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
