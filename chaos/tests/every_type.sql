@@ -53,7 +53,7 @@ INSERT INTO types.wide VALUES (3,
   '', '', '', '', '', '',
   'not a member', '', '"text"',
   ST_GeomFromText('GEOMETRYCOLLECTION(POINT(0 0),LINESTRING(0 0,1 1))'), ST_GeomFromText('POINT(0 0)', 4326));
-INSERT INTO types.wide (id, blob_long) VALUES (4, REPEAT(UNHEX(SHA2('mysync', 512)), 262144));
+INSERT INTO types.wide (id, blob_long) VALUES (4, REPEAT(UNHEX(SHA2('mysync', 512)), 114688));
 INSERT INTO types.wide (id, text_utf8, whole) VALUES (5, 'gone soon', 5), (6, 'gets another key', 6), (7, 'becomes null', 7);
 UPDATE types.wide SET text_utf8 = NULL, whole = NULL, medium = -7, time_2 = '-01:02:03.40' WHERE id = 7;
 UPDATE types.wide SET id = 60 WHERE id = 6;
