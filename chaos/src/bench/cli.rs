@@ -38,7 +38,7 @@ enum Command {
     Reader(ReaderArguments),
     /// A table's rows into Kafka: rows/s, CPU seconds, memory
     Dump(DumpArguments),
-    /// A filled topic into the stores: records/s, changes/s, CPU seconds, memory
+    /// A filled topic into the stores: changes/s, rows/s, CPU seconds, memory
     Writer(WriterArguments),
     /// From MySQL's commit to visible for consumers that read committed, in ms
     Latency(LatencyArguments),
@@ -202,7 +202,7 @@ async fn obey(command: Command) -> Result<()> {
             show(
                 &report,
                 arguments.json,
-                &["records_per_s", "changes_per_s", "seconds", "cpu_s", "peak_mb"],
+                &["changes_per_s", "rows_per_s", "seconds", "cpu_s", "peak_mb"],
             )
         }
         Command::Bare { store, config } => say::print(&format!("{}\n", writer::run_bare(store, &config).await?)),

@@ -76,10 +76,8 @@ pub(super) struct Plan {
 
 /// What one process did.
 struct Measured {
-    /// Records that it took.
-    records: f64,
-    /// Changes that it sent: the last of each row in a batch.
-    changes: f64,
+    /// Rows that it sent: the last change of each in a batch.
+    sent: f64,
     seconds: f64,
     cpu_s: f64,
     peak_mb: Option<f64>,
@@ -96,7 +94,7 @@ pub(super) async fn run(plan: &Plan) -> Result<Report> {
     report.conditions.insert("changes in the topic", changes);
     let runs = plan.runs.to_string();
     report.conditions.insert("runs of each, by turns, medians shown", runs);
-    let note = "a batch holds the last change of each row in it; records_per_s counts all, changes_per_s what was sent. The writer's \
+    let note = "a batch holds the last change of each row in it: changes_per_s counts all, rows_per_s what was sent. The writer's \
                 seconds are from its start; the bare client has made its requests before it begins, and keeps no cursor";
     report.conditions.insert("note", note.into());
     Ok(report)
@@ -122,22 +120,23 @@ async fn measure(store: Store, plan: &Plan, report: &mut Report) -> Result<()> {
     }
     lab.down().await.doing(|| "the servers cannot be removed".into())?;
     let (writer, bare) = (format!("{title}: mysync writer"), format!("{title}: a bare client"));
-    report.rows.push(row(&writer, &writers));
-    report.rows.push(row(&bare, &bares));
+    let changes = backlog::changes(plan.rows);
+    report.rows.push(row(&writer, changes, &writers));
+    report.rows.push(row(&bare, changes, &bares));
     report.ratio(
-        &format!("changes/s, {title}: writer to bare client"),
-        "changes_per_s",
+        &format!("rows/s, {title}: writer to bare client"),
+        "rows_per_s",
         &writer,
         &bare,
     );
     Ok(())
 }
 
-fn row(name: &str, runs: &[Measured]) -> Row {
+fn row(name: &str, changes: u64, runs: &[Measured]) -> Row {
     let middle = |pick: &dyn Fn(&Measured) -> f64| median(&runs.iter().map(pick).collect::<Vec<_>>());
     let mut figures = vec![
-        ("records_per_s", middle(&|run| run.records / run.seconds)),
-        ("changes_per_s", middle(&|run| run.changes / run.seconds)),
+        ("changes_per_s", middle(&|run| changes as f64 / run.seconds)),
+        ("rows_per_s", middle(&|run| run.sent / run.seconds)),
         ("seconds", middle(&|run| run.seconds)),
         ("cpu_s", middle(&|run| run.cpu_s)),
     ];
@@ -164,7 +163,7 @@ async fn writer(store: Store, config: &Path, plan: &Plan) -> Result<Measured> {
         .args(["writer", store.name(), "--until-caught-up", "--json", "--config"])
         .arg(config);
     let used = child::run("mysync writer", command, DEADLINE).await?;
-    used.require("mysync writer", "records", backlog::changes(plan.rows))?;
+    used.require("mysync writer", "records", backlog::records(plan.rows))?;
     let mut measured = measured(&used)?;
     measured.cpu_s = used.cpu_s;
     measured.peak_mb = Some(used.peak_mb as f64);
@@ -182,8 +181,7 @@ async fn bare(store: Store, config: &Path) -> Result<Measured> {
 
 fn measured(used: &Used) -> Result<Measured> {
     Ok(Measured {
-        records: used.number("records")?,
-        changes: used.number("changes")?,
+        sent: used.number("changes")?,
         seconds: used.number("seconds")?,
         cpu_s: 0.0,
         peak_mb: None,
