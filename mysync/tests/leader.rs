@@ -41,6 +41,8 @@ struct Reader {
 
 impl Reader {
     fn start(&mut self) {
+        // What the process before it left is removed first: its log has the same name.
+        self.process = None;
         let arguments = ["reader", "--config", &self.config, "--metrics", &self.address];
         self.process = Some(Process::start(&self.name, &arguments, "mysync=debug"));
     }
@@ -145,11 +147,14 @@ impl Pair {
         self.readers[1].wait_until(STANDBY);
     }
 
-    /// While the brokers are away.
+    /// While the brokers are away: one that waits for the outcome of a commit does not know whether it leads, and says that it is
+    /// not healthy.
     fn wait_until_nobody_leads(&self) {
-        wait_until("nobody leads", || {
+        wait_until("nobody leads in good health", || {
             let leadership = self.readers.each_ref().map(Reader::leadership);
-            let leads = |found: &Option<(String, bool)>| found.as_ref().is_none_or(|(name, _)| name == LEADING);
+            let leads = |found: &Option<(String, bool)>| {
+                found.as_ref().is_none_or(|(name, healthy)| name == LEADING && *healthy)
+            };
             (!leadership.iter().any(leads)).then_some(())
         });
     }
