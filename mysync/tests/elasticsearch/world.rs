@@ -147,9 +147,17 @@ impl World {
             source: Box<RawValue>,
         }
         let body = format!("{{\"size\":10000,\"query\":{query}}}");
-        let (status, text) = request(&self.node.address(), "POST", &format!("/{alias}/_search"), &body)
-            .await
-            .unwrap();
+        let path = format!("/{alias}/_search");
+        let ask = async || request(&self.node.address(), "POST", &path, &body).await.unwrap();
+        let (status, text) = match ask().await {
+            // The index was made since: its shard is not there for a moment.
+            (503, _) => {
+                let health = format!("/_cluster/health/{alias}?wait_for_status=yellow&timeout=30s");
+                self.must("GET", &health, "").await;
+                ask().await
+            }
+            answer => answer,
+        };
         if status == 404 {
             return BTreeMap::new();
         }
