@@ -373,8 +373,8 @@ mod tests {
             ("lost_max = 0", "lost_maximum = 0"),
             ("clients = 4", "clients = 0"),
             ("accounts = 1000", "accounts = 1"),
-            ("transfers_per_second = 400", "transfers_per_second = \"some\""),
-            ("transfers_per_second = 400", "transfers_per_second = 0"),
+            ("transfers_per_second = 200", "transfers_per_second = \"some\""),
+            ("transfers_per_second = 200", "transfers_per_second = 0"),
             ("cure_at_seconds = 12", "cure_at_seconds = 21"),
             ("targets = [\"redis\", \"elasticsearch\", \"hbase\"]", "targets = []"),
             (
