@@ -4,7 +4,7 @@
 use super::take_over::{kill, pair, take_over};
 use super::{Fault, Surroundings};
 use crate::drill::FaultKind;
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Error, Result};
 use futures::FutureExt;
 use futures::future::{LocalBoxFuture, ready};
 use std::time::Duration;
@@ -33,7 +33,23 @@ async fn strike(surroundings: Surroundings<'_>) -> Result<()> {
         .stop_receiving()
         .await
         .doing(|| format!("{} receives all the same", replica.name()))?;
-    let seen = || surroundings.topics.records(surroundings.topics_prefix);
+    // A reader that is behind publishes first what the replica has, too.
+    let last = primary
+        .position()
+        .await
+        .doing(|| "the binlog's end is not known".into())?;
+    let topics = surroundings.topics;
+    if !topics
+        .wait_for_origin(&last.file, last.offset, PUBLISHED_DEADLINE)
+        .await
+    {
+        let seconds = PUBLISHED_DEADLINE.as_secs();
+        return Err(
+            Error::definite(format!("nothing from behind {last} was published within {seconds} s"))
+                .hint("the reader's log is in the run folder"),
+        );
+    }
+    let seen = || topics.records(surroundings.topics_prefix);
     let before = seen();
     fixtures::wait_for(
         "what no replica has is published",

@@ -46,6 +46,8 @@ struct Seen {
     pulse: u64,
     /// Sequence numbers seen above a hole, and the last one below it, of each epoch.
     epochs: BTreeMap<i64, Epoch>,
+    /// Where in a binlog the change is that was seen last: file and offset.
+    origin: (String, u64),
 }
 
 #[derive(Debug, Clone, Default)]
@@ -111,6 +113,13 @@ impl TopicObserver {
             })
             .collect();
         Err(holes.join("; "))
+    }
+
+    /// Waits until a change was seen from behind this place in a binlog; false when the deadline passed.
+    pub async fn wait_for_origin(&self, file: &str, offset: u64, deadline: Duration) -> bool {
+        let mut seen = self.seen.clone();
+        let arrived = seen.wait_for(|seen| (seen.origin.0.as_str(), seen.origin.1) > (file, offset));
+        matches!(tokio::time::timeout(deadline, arrived).await, Ok(Ok(_)))
     }
 
     /// The topic with the most records so far, among those with this prefix.
@@ -283,9 +292,12 @@ impl Watcher {
             .entry(place)
             .or_default() += 1;
         let pulse = observed.written_by.filter(|_| observed.topic == self.pulse_topic);
-        let version = observed.version;
+        let (version, origin) = (observed.version, observed.origin.clone());
         self.recorder.append(&Record::Observed(observed));
-        self.saw.send_modify(|seen| seen.take(pulse, version));
+        self.saw.send_modify(|seen| {
+            seen.take(pulse, version);
+            seen.origin = origin.as_deref().and_then(place_of).unwrap_or_default();
+        });
     }
 }
 
@@ -303,6 +315,13 @@ impl Seen {
             epoch.whole_to += 1;
         }
     }
+}
+
+/// File and offset of `file:offset:row`.
+fn place_of(origin: &str) -> Option<(String, u64)> {
+    let (file, rest) = origin.split_once(':')?;
+    let (offset, _) = rest.split_once(':')?;
+    Some((file.to_owned(), offset.parse().ok()?))
 }
 
 #[derive(Deserialize)]
