@@ -39,10 +39,7 @@ async fn strike(surroundings: Surroundings<'_>) -> Result<()> {
         .await
         .doing(|| "the binlog's end is not known".into())?;
     let topics = surroundings.topics;
-    if !topics
-        .wait_for_origin(&last.file, last.offset, PUBLISHED_DEADLINE)
-        .await
-    {
+    if !topics.wait_for_origin(&last, PUBLISHED_DEADLINE).await {
         let seconds = PUBLISHED_DEADLINE.as_secs();
         return Err(
             Error::definite(format!("nothing from behind {last} was published within {seconds} s"))

@@ -6,6 +6,7 @@
 
 use crate::error::{Doing, Error, Result};
 use crate::history::{Listed, Observed, Op, Record, Recorder};
+use fixtures::mysql::Position;
 use rdkafka::consumer::{BaseConsumer, Consumer, StreamConsumer};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -46,8 +47,8 @@ struct Seen {
     pulse: u64,
     /// Sequence numbers seen above a hole, and the last one below it, of each epoch.
     epochs: BTreeMap<i64, Epoch>,
-    /// Where in a binlog the change is that was seen last: file and offset.
-    origin: (String, u64),
+    /// Where in a binlog the change is that was seen last: the file's number, and the offset.
+    origin: (u64, u64),
 }
 
 #[derive(Debug, Clone, Default)]
@@ -116,9 +117,11 @@ impl TopicObserver {
     }
 
     /// Waits until a change was seen from behind this place in a binlog; false when the deadline passed.
-    pub async fn wait_for_origin(&self, file: &str, offset: u64, deadline: Duration) -> bool {
+    pub async fn wait_for_origin(&self, place: &Position, deadline: Duration) -> bool {
+        let number = place.file.rsplit('.').next().and_then(|digits| digits.parse().ok());
+        let place = (number.unwrap_or(u64::MAX), place.offset);
         let mut seen = self.seen.clone();
-        let arrived = seen.wait_for(|seen| (seen.origin.0.as_str(), seen.origin.1) > (file, offset));
+        let arrived = seen.wait_for(|seen| seen.origin > place);
         matches!(tokio::time::timeout(deadline, arrived).await, Ok(Ok(_)))
     }
 
@@ -317,11 +320,11 @@ impl Seen {
     }
 }
 
-/// File and offset of `file:offset:row`.
-fn place_of(origin: &str) -> Option<(String, u64)> {
+/// The file's number and the offset of `file:offset:row`.
+fn place_of(origin: &str) -> Option<(u64, u64)> {
     let (file, rest) = origin.split_once(':')?;
     let (offset, _) = rest.split_once(':')?;
-    Some((file.to_owned(), offset.parse().ok()?))
+    Some((file.parse().ok()?, offset.parse().ok()?))
 }
 
 #[derive(Deserialize)]
@@ -412,6 +415,12 @@ fn op_of(op: &str) -> Op {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_s_place_is_told_by_its_origin() {
+        assert_eq!(place_of("12:522744:1"), Some((12, 522_744)));
+        assert_eq!(place_of("binlog.000012:522744:1"), None);
+    }
 
     #[test]
     fn a_copy_that_was_read_later_has_the_same_content_and_another_row_has_not() {
