@@ -14,7 +14,10 @@ use std::fmt::Write;
 
 const TOMBSTONE: &str = "{\"__mysync_deleted\":true,\"__mysync_deleted_at\":0}";
 
-const PATH: &str = "/_bulk?require_alias=true&pipeline=_none&filter_path=errors";
+const PATH: &str = "/_bulk?require_alias=true&pipeline=_none&filter_path=errors,items.*.status";
+
+/// A later change of the row, in a request that went beside this one, was there first.
+const CONFLICT: u64 = 409;
 
 pub(super) struct Client {
     transport: Transport,
@@ -79,9 +82,12 @@ impl Client {
     pub(super) async fn send(self) -> Result<()> {
         let sent = self.requests.iter().map(|request| async {
             let answer = self.ask(Method::Post, PATH, Some(request)).await?;
-            match answer["errors"].as_bool() {
-                Some(false) => Ok(()),
-                _ => Err(Error::definite("Elasticsearch refuses a document").detail(answer)),
+            let items = answer["items"].as_array().map_or(&[][..], Vec::as_slice);
+            let status = |item: &Value| item["index"]["status"].as_u64().unwrap_or_default();
+            let is_done = |item: &Value| matches!(status(item), 200..300 | CONFLICT);
+            match items.iter().find(|item| !is_done(item)) {
+                None if !items.is_empty() => Ok(()),
+                refused => Err(Error::definite("Elasticsearch refuses a document").detail(refused.unwrap_or(&answer))),
             }
         });
         stream::iter(sent).buffer_unordered(self.parallel).try_collect().await
