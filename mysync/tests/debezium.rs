@@ -153,5 +153,31 @@ async fn redis_is_the_same_behind_debezium_and_behind_mysyncs_reader() {
         );
     }
     assert!(expected.len() > 2 * LOSSY.len());
+
+    // What the account may not read is not taken for a table that is gone.
+    lab.primary()
+        .unwrap()
+        .sql("CREATE USER blind IDENTIFIED BY 'blind'")
+        .await
+        .unwrap();
+    let text = lab.config_toml("dbz", &["t.*"]);
+    let text = text.replace(
+        "[writer.redis]",
+        "[writer]\nformat = \"debezium\"\n[writer.redis]\nkey = \"blind|{db}:{table}:{pk}\"",
+    );
+    let text = text.replace(
+        "user = \"mysync\"\npassword = \"lab-mysync\"",
+        "user = \"blind\"\npassword = \"blind\"",
+    );
+    let blind = config::parse(&text, "test.toml").unwrap();
+    let mut redis = lab.redis().unwrap().connect().await.unwrap();
+    let () = redis.flushall().await.unwrap();
+    let refused = writer::run_redis(&blind, true, std::sync::Arc::default(), std::future::pending()).await;
+    let refused = refused.unwrap_err();
+    assert!(
+        !refused.is_transient() && refused.to_string().contains("SELECT"),
+        "{refused}"
+    );
+    assert!(stored(&lab, "blind").await.is_empty());
     lab.down().await.unwrap();
 }

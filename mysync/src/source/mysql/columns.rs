@@ -4,6 +4,7 @@ use super::{MySqlSource, tables};
 use crate::error::{Error, Result};
 use crate::schema::TableName;
 use mysql_async::Row;
+use mysql_async::prelude::Queryable;
 
 /// A column as information_schema describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,22 @@ impl MySqlSource {
             Error::definite("information_schema.columns has a row that is not understood").detail(statement)
         })?;
         Ok(Some(columns).filter(|columns| !columns.is_empty()))
+    }
+
+    /// An error unless there is no such table: information_schema does not show one that the account may not read, either.
+    pub async fn require_absent(&mut self, table: &TableName) -> Result<()> {
+        let endpoint = self.likely().await?;
+        let mut connection = endpoint.connect().await?;
+        let look = tables::lock_of(table);
+        let outcome = connection.query_drop(&look).await;
+        connection.disconnect().await.ok();
+        match tables::is_locked(self, outcome, &look)? {
+            false => Ok(()),
+            true => Err(Error::transient(format!(
+                "table {}.{} was made a moment ago",
+                table.0, table.1
+            ))),
+        }
     }
 }
 

@@ -37,7 +37,12 @@ impl AskColumns {
             async move {
                 // A source watches its servers as long as it lives, and it is needed for one question.
                 let mut source = MySqlSource::new(&config);
-                source.columns(&(table.database.clone(), table.table.clone())).await
+                let name = (table.database.clone(), table.table.clone());
+                let columns = source.columns(&name).await?;
+                if columns.is_none() {
+                    source.require_absent(&name).await?;
+                }
+                Ok(columns)
             }
             .boxed_local()
         })
