@@ -6,7 +6,7 @@
 #[path = "elasticsearch/world.rs"]
 mod world;
 
-use mysync::error::Kind;
+use mysync::error::{Error, Kind};
 use mysync::target::Target;
 use world::{Log, World, catch_up, catch_up_smoothly, wait_until};
 
@@ -42,7 +42,14 @@ async fn an_account_needs_what_readme_says_and_nothing_more() {
     let mut log = Log::new("account.shop.account", "shop.account");
     log.churn(40, 10);
     let mut writer = world.target("account", &login("writer", "geheim1"));
-    wait_until("the node knows the account", async || writer.connect().await.is_ok()).await;
+    let mut reader = world.target("account", &login("reader", "geheim2"));
+    wait_until("the node knows the writer", async || writer.connect().await.is_ok()).await;
+    // The node may have looked at the file between the two.
+    let unknown = |error: &Error| error.to_string().contains("status 401");
+    wait_until("the node knows the reader", async || {
+        !reader.connect().await.is_err_and(|error| unknown(&error))
+    })
+    .await;
     catch_up_smoothly(&mut writer, &[&log]).await;
     world.must("DELETE", "/shop.account~rows", "").await;
     let (sent, _) = catch_up(&mut writer, &[&log], 10).await.unwrap();
