@@ -16,13 +16,18 @@ pub struct Uuid(pub [u8; UUID_BYTES]);
 
 impl fmt::Display for Uuid {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let (mut text, mut length) = ([b'-'; 36], 0);
         for (index, byte) in self.0.iter().enumerate() {
             if matches!(index, 4 | 6 | 8 | 10) {
-                out.write_str("-")?;
+                length += 1;
             }
-            write!(out, "{byte:02x}")?;
+            text[length] = DIGITS[usize::from(byte >> 4)];
+            text[length + 1] = DIGITS[usize::from(byte & 15)];
+            length += 2;
         }
-        Ok(())
+        // All of it is ASCII.
+        out.write_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
 

@@ -214,9 +214,13 @@ impl Tracker {
                 self.require_no_transaction("a GTID")?;
                 self.gtid_text.clear();
                 if !gtid.anonymous {
-                    self.gtid = (gtid.source.to_string(), gtid.tag.to_owned(), gtid.number);
-                    let separator = if gtid.tag.is_empty() { "" } else { ":" };
-                    write!(self.gtid_text, "{}{separator}{}:{}", gtid.source, gtid.tag, gtid.number).ok();
+                    let (source, tag, number) = &mut self.gtid;
+                    source.clear();
+                    write!(source, "{}", gtid.source).ok();
+                    gtid.tag.clone_into(tag);
+                    *number = gtid.number;
+                    let separator = if tag.is_empty() { "" } else { ":" };
+                    write!(self.gtid_text, "{source}{separator}{tag}:{number}").ok();
                 }
             }
             Body::Query(query) => return self.query(query),

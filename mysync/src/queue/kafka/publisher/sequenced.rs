@@ -21,7 +21,7 @@
 //! `commit_interval_ms`. Records of internal topics, which a restarted reader reads back, go into its transaction.
 
 use super::record::message;
-use super::{BATCH_KEPT_BYTES_MAX, Command, Quiet, STALLED_MAX, producer_config};
+use super::{BATCH_KEPT_BYTES_MAX, Command, Quiet, STALLED_BRIEFLY, STALLED_MAX, flush, producer_config};
 use crate::checkpoint::Checkpoint;
 use crate::error::{Error, Result};
 use crate::queue::Batch;
@@ -60,6 +60,9 @@ const GATHERING_MAX: Duration = Duration::from_millis(8);
 /// With so many records there is nothing to wait for.
 const GATHERED_MAX: u64 = 1_000;
 
+/// How long a flush is held: long enough for the library's threads to see it.
+const FLUSH_TIME: Duration = Duration::from_millis(1);
+
 /// Before a new producer takes over from one that failed.
 const RESTART_PAUSE: Duration = Duration::from_millis(100);
 
@@ -85,6 +88,8 @@ pub(super) struct Sequencer {
     give_back: mpsc::Sender<Batch>,
     progress_at: Instant,
     sent_at: Instant,
+    /// When what the library has not sent by then is flushed.
+    flush_at: Instant,
 }
 
 /// What the thread of transactions gets, in order.
@@ -121,8 +126,7 @@ impl Sequencer {
     ) -> Result<Self> {
         config
             .set("enable.gapless.guarantee", "true")
-            .set("message.timeout.ms", "0")
-            .set("linger.ms", "0");
+            .set("message.timeout.ms", "0");
         let now = Instant::now();
         Ok(Self {
             producer: Producer::open(&config)?,
@@ -139,6 +143,7 @@ impl Sequencer {
             give_back,
             progress_at: now,
             sent_at: now,
+            flush_at: now,
         })
     }
 
@@ -162,6 +167,11 @@ impl Sequencer {
             let gathers = self.gathers();
             if !gathers {
                 self.hand_out()?;
+            }
+            let has_sent = self.sent() > 0;
+            if has_sent && self.flush_at <= Instant::now() {
+                flush::hold(&self.producer.producer, FLUSH_TIME);
+                self.flush_at = Instant::now() + STALLED_BRIEFLY;
             }
             let takes_more = self.window.has_room() && self.following_bytes < FOLLOWING_BYTES_MAX;
             let waits = self.window.acknowledged_to() < self.window.end();
@@ -188,6 +198,7 @@ impl Sequencer {
                 },
                 () = tokio::time::sleep_until(self.checkpoint_due), if may_follow && early => {}
                 () = tokio::time::sleep_until(self.sent_at + GATHERING_MAX), if gathers => {}
+                () = tokio::time::sleep_until(self.flush_at), if has_sent => {}
                 () = doubted.doubted(), if !self.is_silent => self.fall_silent()?,
                 () = settled.settled(), if self.is_silent => {
                     if self.tenure.has_ended() {
@@ -241,6 +252,21 @@ impl Sequencer {
             && self.sent_at.elapsed() < GATHERING_MAX
     }
 
+    /// Records that the producer was given and that are not acknowledged.
+    fn sent(&self) -> u64 {
+        let next = self.window.next().map_or(self.window.end(), |(number, _)| number);
+        next.saturating_sub(self.window.acknowledged_to())
+    }
+
+    /// Few records do not wait for more in the library, too; of many, full requests go by themselves.
+    fn plan_flush(&mut self) {
+        let patience = match self.sent() < GATHERED_MAX {
+            true => Duration::ZERO,
+            false => STALLED_BRIEFLY,
+        };
+        self.flush_at = Instant::now() + patience;
+    }
+
     /// Gives the producer all that the window has for it.
     fn hand_out(&mut self) -> Result<()> {
         let (mut before, first) = (None, self.window.next().map(|(number, _)| number));
@@ -268,6 +294,7 @@ impl Sequencer {
         }
         if first.is_some() {
             self.sent_at = Instant::now();
+            self.plan_flush();
             stop_point::reach(StopPoint::AfterSend);
         }
         Ok(())
@@ -285,6 +312,7 @@ impl Sequencer {
         }
         if self.window.acknowledged_to() > acknowledged_before {
             self.progress_at = Instant::now();
+            self.plan_flush();
         }
         self.give_back();
         let Some(error) = failed else { return Ok(()) };
