@@ -263,12 +263,13 @@ impl Rig {
     /// Writes pulses until one comes through.
     async fn wake(&mut self) -> Result<()> {
         let deadline = Instant::now() + AWAKE_DEADLINE;
+        let first = self.bank.pulse(false).await?;
         while Instant::now() < deadline {
             self.pipeline.check()?;
-            let number = self.bank.pulse(false).await?;
-            if self.topics.wait_for_pulse(number, PULSE_INTERVAL).await {
+            if self.topics.wait_for_pulse(first, PULSE_INTERVAL).await {
                 return Ok(());
             }
+            self.bank.pulse(false).await?;
         }
         self.topics.check().await?;
         Err(Error::definite(format!(
