@@ -54,7 +54,7 @@ const REQUEST_BYTES_MAX: usize = 1_000_000;
 
 /// How long the library lets records wait for more, ms. It never comes to that, since our threads flush what waits. The library
 /// has one request of a partition on its way (it counts records where it means requests), and while records that have waited
-/// longer stand behind it, its thread spins: measured on a backlog, with 20 ms here that was a quarter of this process' CPU.
+/// longer stand behind it, its thread spins: measured on a backlog, with 20 ms here that was about a sixth of this process' CPU.
 const LINGER_MS: u32 = 2_000;
 
 /// Without an acknowledgement for so long, what waits for a larger request is flushed.
