@@ -149,14 +149,13 @@ impl World {
         let body = format!("{{\"size\":10000,\"query\":{query}}}");
         let path = format!("/{alias}/_search");
         let ask = async || request(&self.node.address(), "POST", &path, &body).await.unwrap();
-        let (status, text) = match ask().await {
-            // The index was made since: its shard is not there for a moment.
-            (503, _) => {
-                let health = format!("/_cluster/health/{alias}?wait_for_status=yellow&timeout=30s");
-                self.must("GET", &health, "").await;
-                ask().await
+        let begun = Instant::now();
+        let (status, text) = loop {
+            match ask().await {
+                // The index was made since: its shard is not there for a moment.
+                (503, _) if begun.elapsed() < DEADLINE => tokio::time::sleep(POLL_INTERVAL).await,
+                answer => break answer,
             }
-            answer => answer,
         };
         if status == 404 {
             return BTreeMap::new();

@@ -19,8 +19,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
-/// How long a reader that was fenced waits for another one's checkpoint.
-const SUCCESSOR_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a reader that was fenced waits for another one's checkpoint. The other one opens its publisher, looks at the server
+/// and reads the history first: seconds where brokers are under load.
+const SUCCESSOR_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Between two looks for it.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
