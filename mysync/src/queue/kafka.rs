@@ -32,7 +32,7 @@ use super::leadership::Leadership;
 use super::outdated::Outdated;
 use super::{Published, Queue, Scan, Topic};
 use crate::checkpoint::Checkpoint;
-use crate::config::Config;
+use crate::config::{Config, Delivery};
 use crate::error::{Error, Result};
 use crate::metrics::Condition;
 use crate::schema::TableName;
@@ -222,6 +222,9 @@ impl KafkaQueue {
         }
         let publisher = KafkaPublisher::open(self).await?;
         stop_point::reach(StopPoint::Fenced);
+        if self.config.reader.delivery == Delivery::Transactional {
+            checkpoints::decided(self).await?;
+        }
         let last = checkpoints::last(self).await?;
         if !self.leadership.is_contested() {
             self.lead.opened(self, last.as_ref())?;

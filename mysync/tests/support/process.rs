@@ -102,7 +102,7 @@ impl Drop for Process {
         self.child.wait().ok();
         if std::thread::panicking() {
             // The test has failed: what the process said last may say why.
-            let log = self.stderr();
+            let log = std::fs::read_to_string(&self.stderr).unwrap_or_default();
             let lines: Vec<&str> = log.lines().filter(|line| !line.contains("TRACE")).collect();
             let first = lines.len().saturating_sub(LOG_LINES_SHOWN);
             eprintln!(

@@ -2,6 +2,13 @@
 //!
 //! It is near the end of its topic, so the search begins there and widens: offsets are also taken by the marks of
 //! transactions, by aborted records and by the checkpoints of readers of other names.
+//!
+//! # Transactions without an outcome
+//! Who has opened all lanes has no transaction under way ([`super::publisher`]), by what the coordinator says. But a broker that
+//! starts can take partitions whose leader it does not know yet for deleted, and end a transaction without its marks there
+//! (seen with Kafka 4.3.1: "likely deleted already and hence can be skipped"). Its checkpoint can then not be read, and would
+//! become visible with a later mark of the same producer, its changes too: behind those that were published again from the
+//! checkpoint before it. So transactional delivery does not begin before every transaction in the topic has an outcome.
 
 use super::topics::Quiet;
 use super::{ANSWER_TIMEOUT, KafkaQueue, sort};
@@ -18,6 +25,11 @@ const FIRST_WINDOW: i64 = 64;
 
 /// How long reading one window may take.
 const WINDOW_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a transaction of another reader's may take to be decided: its checkpoint is its last record.
+const DECISION_TIMEOUT: Duration = Duration::from_secs(10);
+
+const DECISION_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The header with the process that wrote a checkpoint.
 pub(super) const WRITTEN_BY_HEADER: &str = "mysync.reader";
@@ -37,19 +49,45 @@ pub(super) async fn last(queue: &KafkaQueue) -> Result<Option<Found>> {
         .map_err(Error::transient_join)?
 }
 
+/// Waits until the transactions that stand in the topic now have their outcomes.
+pub(super) async fn decided(queue: &KafkaQueue) -> Result<()> {
+    let queue = queue.clone();
+    tokio::task::spawn_blocking(move || wait_until_decided(&queue))
+        .await
+        .map_err(Error::transient_join)?
+}
+
+fn wait_until_decided(queue: &KafkaQueue) -> Result<()> {
+    let topic = queue.internal_topic("checkpoint");
+    let end = |consumer: &BaseConsumer<Quiet>| {
+        let watermarks = consumer.fetch_watermarks(&topic, 0, ANSWER_TIMEOUT);
+        let (_, end) = watermarks.map_err(|error| sort(&error, format!("cannot read the ends of topic {topic}")))?;
+        Ok::<_, Error>(end)
+    };
+    let written = end(&consumer(queue, &topic, "read_uncommitted")?)?;
+    let decided = consumer(queue, &topic, "read_committed")?;
+    let deadline = Instant::now() + DECISION_TIMEOUT;
+    loop {
+        let at = end(&decided)?;
+        if at >= written {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let prefix = &queue.config.kafka.prefix;
+            return Err(Error::transient(format!("a transaction in topic {topic} has no outcome"))
+                .detail(format!("it begins at offset {at}, the topic ends at {written}"))
+                .hint(format!(
+                    "was a broker started anew? Kafka then leaves transactions hanging: find them with kafka-transactions.sh \
+                     find-hanging, and abort them in all topics {prefix}.* with kafka-transactions.sh abort; the reader waits"
+                )));
+        }
+        std::thread::sleep(DECISION_INTERVAL);
+    }
+}
+
 fn search(queue: &KafkaQueue) -> Result<Option<Found>> {
     let topic = queue.internal_topic("checkpoint");
-    let consumer: BaseConsumer<Quiet> = queue
-        .client_config()
-        .set("group.id", format!("{topic}.lookup"))
-        .set("isolation.level", "read_committed")
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        // The end is told by an answer without records, which the broker would hold back.
-        .set("fetch.wait.max.ms", "10")
-        .set("auto.offset.reset", "error")
-        .create_with_context(Quiet)
-        .map_err(|error| sort(&error, "cannot make a Kafka consumer"))?;
+    let consumer = consumer(queue, &topic, "read_committed")?;
     let watermarks = consumer.fetch_watermarks(&topic, 0, ANSWER_TIMEOUT);
     let (low, high) = watermarks.map_err(|error| sort(&error, format!("cannot read the ends of topic {topic}")))?;
     if low == high {
@@ -66,6 +104,20 @@ fn search(queue: &KafkaQueue) -> Result<Option<Found>> {
         }
         window = window.saturating_mul(8);
     }
+}
+
+fn consumer(queue: &KafkaQueue, topic: &str, isolation: &str) -> Result<BaseConsumer<Quiet>> {
+    queue
+        .client_config()
+        .set("group.id", format!("{topic}.lookup"))
+        .set("isolation.level", isolation)
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        // The end is told by an answer without records, which the broker would hold back.
+        .set("fetch.wait.max.ms", "10")
+        .set("auto.offset.reset", "error")
+        .create_with_context(Quiet)
+        .map_err(|error| sort(&error, "cannot make a Kafka consumer"))
 }
 
 /// The last record of this reader's name between `from` and the end.

@@ -1,0 +1,123 @@
+//! One name that moves from server to server, as of a proxy or in DNS, is all that the reader knows: each change once, whoever
+//! stands behind it, and it waits while that is a replica. Needs Docker and the lab's images; without them it fails with the
+//! remedy.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "reader/consumer.rs"]
+#[allow(dead_code)] // The tests of the reader look at more of a record.
+mod consumer;
+#[path = "switch/world.rs"]
+#[allow(dead_code)] // Where all servers are known, more is told of them.
+mod world;
+
+use consumer::read_all;
+use fixtures::{Lab, Mysql};
+use mysync::{config, stop};
+use std::sync::Arc;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use world::{TOPIC, World, promote, read};
+
+/// Leads new connections to where it stands; those that are there already stay where they are.
+struct Name {
+    address: String,
+    target: watch::Sender<String>,
+}
+
+impl Name {
+    async fn of(server: &Mysql) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let (target, stands_for) = watch::channel(server.address());
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let target = stands_for.borrow().clone();
+                tokio::spawn(async move {
+                    // A server that is gone ends the connection, as it would without a name.
+                    if let Ok(mut server) = TcpStream::connect(target).await {
+                        copy_bidirectional(&mut client, &mut server).await.ok();
+                    }
+                });
+            }
+        });
+        Self { address, target }
+    }
+
+    fn moves_to(&self, server: &Mysql) {
+        self.target.send_replace(server.address());
+    }
+}
+
+#[tokio::test]
+async fn every_change_once_whoever_stands_behind_the_name() {
+    let lab = Lab::builder().mysql("8.0").replicas(1).gtid(true).brokers(1);
+    let lab = lab.start().await.unwrap();
+    let [first, second] = [0, 1].map(|index| lab.mysql(index).unwrap().clone());
+    let name = Name::of(&first).await;
+    let mut config = config::parse(&lab.config_toml("switch", &["shop.*"]), "test.toml").unwrap();
+    config.source.servers = vec![name.address.clone()];
+    first
+        .sql("CREATE DATABASE shop; CREATE TABLE shop.a (id INT PRIMARY KEY)")
+        .await
+        .unwrap();
+    let mut world = World {
+        lab,
+        metrics: Arc::default(),
+        written: Vec::new(),
+    };
+    world.insert(&first).await;
+    let (sender, stop) = stop::channel();
+    let reading = read(config, Arc::clone(&world.metrics), stop);
+    let steps = async {
+        world.published().await;
+        a_planned_move(&mut world, &name, [&first, &second]).await;
+        the_name_moves_too_early(&mut world, &name, [&second, &first]).await;
+        the_primary_dies(&mut world, &name, [&first, &second]).await;
+        sender.stop();
+        world
+    };
+    let (summary, world) = tokio::join!(reading, steps);
+    summary.unwrap();
+
+    let mut seen = read_all(&world.lab, TOPIC).await;
+    seen.sort_by_key(|record| record.version);
+    let keys: Vec<String> = seen.iter().map(|record| record.key.clone()).collect();
+    let expected: Vec<String> = world.written.iter().map(|id| format!("{{\"id\":{id}}}")).collect();
+    assert_eq!(keys, expected);
+    assert_eq!(world.status().switches, 3);
+}
+
+/// The reader's own connection stays with the old primary, which is a replica then.
+async fn a_planned_move(world: &mut World, name: &Name, [old, new]: [&Mysql; 2]) {
+    old.sql("SET GLOBAL super_read_only = ON").await.unwrap();
+    world.refused("no server of source.servers is the primary").await;
+    promote(new, old).await;
+    old.repoint(new).await.unwrap();
+    name.moves_to(new);
+    world.insert(new).await;
+    world.published().await;
+}
+
+/// Behind the name is a replica while the primary, which the reader follows still, takes writes; then they change places.
+async fn the_name_moves_too_early(world: &mut World, name: &Name, [old, new]: [&Mysql; 2]) {
+    name.moves_to(new);
+    world.insert(old).await;
+    world.published().await;
+    old.sql("SET GLOBAL super_read_only = ON").await.unwrap();
+    world.refused("no server of source.servers is the primary").await;
+    promote(new, old).await;
+    old.repoint(new).await.unwrap();
+    world.insert(new).await;
+    world.published().await;
+}
+
+async fn the_primary_dies(world: &mut World, name: &Name, [old, new]: [&Mysql; 2]) {
+    new.wait_until_caught_up(old).await.unwrap();
+    old.kill().await.unwrap();
+    name.moves_to(new);
+    new.promote().await.unwrap();
+    world.insert(new).await;
+    world.published().await;
+}
