@@ -310,7 +310,13 @@ impl Transactions {
                 Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {
                     tracing::debug!(%error, "the Kafka transaction's commit is asked for again");
                 }
-                Err(error) => return Err(sort(&error, "cannot commit a Kafka transaction")),
+                Err(error) => {
+                    // So Kafka 4.3.1 answers who is being fenced just then: a coordinator's own IllegalStateException.
+                    if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Unknown) {
+                        self.fenced.store(true, Ordering::Relaxed);
+                    }
+                    return Err(sort(&error, "cannot commit a Kafka transaction"));
+                }
             }
         }
     }
