@@ -51,29 +51,15 @@ pub(super) async fn last(queue: &KafkaQueue) -> Result<Option<Found>> {
 
 /// Waits until the transactions that stand in the topic now have their outcomes.
 pub(super) async fn decided(queue: &KafkaQueue) -> Result<()> {
-    let queue = queue.clone();
-    tokio::task::spawn_blocking(move || wait_until_decided(&queue))
-        .await
-        .map_err(Error::transient_join)?
-}
-
-fn wait_until_decided(queue: &KafkaQueue) -> Result<()> {
-    let topic = queue.internal_topic("checkpoint");
-    let end = |consumer: &BaseConsumer<Quiet>| {
-        let watermarks = consumer.fetch_watermarks(&topic, 0, ANSWER_TIMEOUT);
-        let (_, end) = watermarks.map_err(|error| sort(&error, format!("cannot read the ends of topic {topic}")))?;
-        Ok::<_, Error>(end)
-    };
-    let written = end(&consumer(queue, &topic, "read_uncommitted")?)?;
-    let decided = consumer(queue, &topic, "read_committed")?;
+    let written = end(queue, "read_uncommitted").await?;
     let deadline = Instant::now() + DECISION_TIMEOUT;
     loop {
-        let at = end(&decided)?;
+        let at = end(queue, "read_committed").await?;
         if at >= written {
             return Ok(());
         }
         if Instant::now() >= deadline {
-            let prefix = &queue.config.kafka.prefix;
+            let (topic, prefix) = (queue.internal_topic("checkpoint"), &queue.config.kafka.prefix);
             return Err(Error::transient(format!("a transaction in topic {topic} has no outcome"))
                 .detail(format!("it begins at offset {at}, the topic ends at {written}"))
                 .hint(format!(
@@ -81,8 +67,20 @@ fn wait_until_decided(queue: &KafkaQueue) -> Result<()> {
                      find-hanging, and abort them in all topics {prefix}.* with kafka-transactions.sh abort; the reader waits"
                 )));
         }
-        std::thread::sleep(DECISION_INTERVAL);
+        tokio::time::sleep(DECISION_INTERVAL).await;
     }
+}
+
+/// Where the topic ends for whom reads so.
+async fn end(queue: &KafkaQueue, isolation: &'static str) -> Result<i64> {
+    let queue = queue.clone();
+    let asked = tokio::task::spawn_blocking(move || {
+        let topic = queue.internal_topic("checkpoint");
+        let watermarks = consumer(&queue, &topic, isolation)?.fetch_watermarks(&topic, 0, ANSWER_TIMEOUT);
+        let (_, end) = watermarks.map_err(|error| sort(&error, format!("cannot read the ends of topic {topic}")))?;
+        Ok(end)
+    });
+    asked.await.map_err(Error::transient_join)?
 }
 
 fn search(queue: &KafkaQueue) -> Result<Option<Found>> {
