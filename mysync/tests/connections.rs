@@ -22,7 +22,7 @@ use std::time::Duration;
 const MYSQL_PASSWORD: &str = "geheim-of-mysql-4711";
 const REDIS_PASSWORD: &str = "geheim-of-redis-4711";
 
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(90);
 
 /// A lab's configuration, and ways to get it wrong.
 struct World {

@@ -24,7 +24,7 @@ use std::time::Duration;
 const STATEMENTS: &str = include_str!("messages_data/debezium-schemas.sql");
 const RECORDED: &str = include_str!("messages_data/debezium-schemas.jsonl");
 
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(90);
 
 /// Rows of which Debezium loses something; tests/messages/embedded.rs says what.
 const LOSSY: [&str; 9] = [

@@ -21,7 +21,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::time::Duration;
 
 const PREFIX: &str = "both";
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(90);
 
 fn config(lab: &Lab, delivery: &str, tables: &[&str]) -> Config {
     let text = lab

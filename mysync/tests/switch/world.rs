@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 /// Of table `shop.a`, with the topics' prefix `switch`.
 pub const TOPIC: &str = "switch.shop.a";
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(90);
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 pub struct World {
