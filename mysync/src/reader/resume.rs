@@ -3,7 +3,7 @@
 //!
 //! | server | GTID | proof |
 //! | --- | --- | --- |
-//! | the same | yes | it has executed all of the checkpoint, and purged nothing beyond it |
+//! | the same | yes | it has executed all of the checkpoint, purged nothing beyond it, and begun the file when the checkpoint says |
 //! | the same | no | it still has the file, begun when the checkpoint says ([`super::tracker`]), and what was published last ([`super::anchor`]) |
 //! | another | on both | as on the same; gaps in the sets are kept. What of the checkpoint it has not executed, it will never have: the switch was lossy |
 //! | another | on none | an anchor, and from there to the checkpoint the same changes ([`super::anchor`]). Changes that it lacks are lost |
@@ -15,8 +15,11 @@
 use super::Options;
 use super::anchor::{Located, locate, prove};
 use super::errant;
+use super::tracker::Tracker;
 use crate::checkpoint::{Checkpoint, Position};
 use crate::config::Start;
+use crate::decode::{Event, Format};
+use crate::encode::refuse;
 use crate::error::{Error, Result};
 use crate::queue::Queue;
 use crate::source::gtid_set::GtidSet;
@@ -167,6 +170,7 @@ async fn stay<S: Source>(
                 return Err(unknown(server, &detail));
             }
             require_unpurged(server, &gtids.purged, &reached, &checkpoint.position, &held)?;
+            require_same_file(source, server, &checkpoint.position, &held).await?;
         }
         (_, _) if !held.contains(&checkpoint.position.file) => {
             let file = &checkpoint.position.file;
@@ -180,6 +184,51 @@ async fn stay<S: Source>(
         (None, _) => checkpoint.position = prove(source, filter, &checkpoint).await?,
     }
     Ok(checkpoint)
+}
+
+/// The checkpoint's file, if the server still has it, was begun when the checkpoint says.
+async fn require_same_file<S: Source>(
+    source: &mut S,
+    server: &Server,
+    position: &Position,
+    held: &[String],
+) -> Result<()> {
+    if !held.contains(&position.file) {
+        return match is_beyond(&position.file, held) {
+            true => Err(unknown(
+                server,
+                &format!("it has {}, not {}: was it reset?", held.join(", "), position.file),
+            )),
+            false => Ok(()),
+        };
+    }
+    if position.file_born_s == 0 {
+        return Ok(());
+    }
+    let begin = Position {
+        offset: FILE_START,
+        gtid_set: None,
+        ..position.clone()
+    };
+    source.start(&begin).await?;
+    let (mut tracker, mut format) = (Tracker::new(begin)?, Format::default());
+    while !tracker.is_confirmed() {
+        let event = Event::parse(source.next().await?, &mut format).map_err(|error| tracker.locate(refuse(error)))?;
+        tracker.take(&event)?;
+    }
+    Ok(())
+}
+
+/// Whether a file would come after all that are held.
+fn is_beyond(file: &str, held: &[String]) -> bool {
+    let parts = |name: &str| {
+        let (base, number) = name.rsplit_once('.')?;
+        Some((base.to_owned(), number.parse::<u64>().ok()?))
+    };
+    match (parts(file), held.last().and_then(|newest| parts(newest))) {
+        (Some((base, number)), Some((newest_base, newest))) => base == newest_base && number > newest,
+        _ => false,
+    }
 }
 
 /// Goes on at another server without GTID.
@@ -324,7 +373,22 @@ fn gone_files(from: &str, held: &[String]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::gone_files;
+    use super::{gone_files, is_beyond};
+
+    #[test]
+    fn a_file_is_beyond_those_of_its_own_base_only() {
+        let held = ["binlog.000009", "binlog.000010"].map(str::to_owned);
+        for (file, expected) in [
+            ("binlog.000011", true),
+            ("binlog.000010", false),
+            ("binlog.000008", false),
+            ("other.000011", false),
+            ("binlog", false),
+        ] {
+            assert_eq!(is_beyond(file, &held), expected, "{file}");
+        }
+        assert!(!is_beyond("binlog.000001", &[]));
+    }
 
     #[test]
     fn the_files_that_are_gone_are_named() {

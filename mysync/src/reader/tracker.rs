@@ -120,6 +120,11 @@ pub(super) struct Tracker {
 }
 
 impl Tracker {
+    /// Whether the file at the start is known to be the right one.
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.is_confirmed
+    }
+
     /// Begins at a position that the source was started at.
     pub(super) fn new(position: Position) -> Result<Self> {
         let gtid_set = position.gtid_set.as_deref().map(str::parse::<GtidSet>).transpose()?;

@@ -159,6 +159,7 @@ impl Source for Cluster {
                 let count = (0..=self.transactions.len()).find(|&count| self.first(count) == has);
                 count.expect("the set is what the servers had at some time")
             }
+            None if position.offset == FILE_START => traits.purged,
             None => log.transaction_at(position.offset).expect("a transaction begins there"),
         };
         assert!(
