@@ -11,6 +11,7 @@
 //! # Topics
 //! A table's topic is created here, with settings that lose nothing; one that exists with other settings is refused.
 
+mod brokers;
 mod checkpoints;
 mod connection;
 mod dead;

@@ -10,8 +10,10 @@
 //! commits an offset of the partition every [`CONFIRM_INTERVAL`] (always 0, for nobody writes to the topic). The group's
 //! coordinator takes it only from a member of the group as it is now, and counts the session from then anew: whoever was
 //! confirmed is not replaced for [`SESSION_TIMEOUT`] from the moment before it asked ([`crate::queue::leadership`]). A thread
-//! of its own asks and waits for the answer; the other one polls for what the library has to tell.
+//! of its own asks and waits for the answer; the other one polls for what the library has to tell, and sees to it that a
+//! client that has lost its brokers is replaced.
 
+use super::brokers::{self, Brokers};
 use super::{KafkaQueue, connection, sort, topics};
 use crate::error::{Error, Result};
 use crate::queue::Topic;
@@ -59,7 +61,7 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct KafkaMember {
     has_left: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
+    thread: Option<JoinHandle<()>>,
     leadership: Leadership,
 }
 
@@ -69,38 +71,23 @@ impl KafkaMember {
         let topic = queue.internal_topic(TOPIC);
         let group = format!("{topic}.{}", queue.config.reader.name);
         let (candidate, leadership) = Leadership::contested();
-        let (wake, woken) = blocking::channel();
-        let context = Context {
-            candidate,
-            topic: topic.clone(),
-            has_place: AtomicBool::new(false),
-            has_left: Arc::default(),
-            wake,
+        let has_left: Arc<AtomicBool> = Arc::default();
+        let standing = Standing {
+            config: consumer_config(queue, &group),
+            topic,
+            candidate: Arc::new(candidate),
+            has_left: Arc::clone(&has_left),
         };
-        let has_left = Arc::clone(&context.has_left);
-        let consumer: BaseConsumer<Context> = consumer_config(queue, &group)
-            .create_with_context(context)
-            .map_err(|error| sort(&error, "cannot make a Kafka consumer"))?;
-        consumer
-            .subscribe(&[&topic])
-            .map_err(|error| sort(&error, format!("cannot subscribe to {topic}")))?;
-        let consumer = Arc::new(consumer);
-        let asking = Arc::clone(&consumer);
-        let mut member = Self {
-            has_left,
-            threads: Vec::new(),
-            leadership,
-        };
-        member.start_thread("kafka-leader", move || listen(&consumer))?;
-        member.start_thread("kafka-confirm", move || confirm(&asking, &woken))?;
-        Ok(member)
-    }
-
-    fn start_thread(&mut self, name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
-        let started = std::thread::Builder::new().name(name.into()).spawn(work);
+        let client = standing.client()?;
+        let started = std::thread::Builder::new()
+            .name("kafka-leader".into())
+            .spawn(move || standing.stand(client));
         let thread = started.map_err(|error| Error::transient("cannot start a thread").detail(error))?;
-        self.threads.push(thread);
-        Ok(())
+        Ok(Self {
+            has_left,
+            thread: Some(thread),
+            leadership,
+        })
     }
 
     /// What becomes known of the election.
@@ -112,8 +99,8 @@ impl KafkaMember {
     /// Gives up the place, so that another reader need not wait for a timeout before it leads.
     pub async fn leave(mut self) {
         self.has_left.store(true, Ordering::Relaxed);
-        let threads = std::mem::take(&mut self.threads);
-        let joined = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
+        let thread = self.thread.take();
+        let joined = tokio::task::spawn_blocking(move || thread.map(JoinHandle::join));
         if tokio::time::timeout(LEAVE_TIMEOUT, joined).await.is_err() {
             tracing::warn!(
                 seconds = LEAVE_TIMEOUT.as_secs(),
@@ -152,26 +139,89 @@ fn consumer_config(queue: &KafkaQueue, group: &str) -> ClientConfig {
         .set("heartbeat.interval.ms", milliseconds(HEARTBEAT_INTERVAL))
         .set("max.poll.interval.ms", milliseconds(POLL_INTERVAL_MAX))
         .set("socket.timeout.ms", milliseconds(ANSWER_TIMEOUT));
+    brokers::watch(&mut config);
     config
 }
 
-/// Hears what the library has to tell, until the member leaves; the last of the two threads drops the consumer, which leaves
-/// the group.
+/// One that stands for leader, whatever becomes of its clients.
+struct Standing {
+    config: ClientConfig,
+    topic: String,
+    candidate: Arc<Candidate>,
+    has_left: Arc<AtomicBool>,
+}
+
+/// A client, and who is woken when the place is to be confirmed at once.
+type Client = (BaseConsumer<Context>, blocking::Receiver<()>);
+
+impl Standing {
+    fn client(&self) -> Result<Client> {
+        let (wake, woken) = blocking::channel();
+        let context = Context {
+            candidate: Arc::clone(&self.candidate),
+            topic: self.topic.clone(),
+            has_place: AtomicBool::new(false),
+            has_left: Arc::clone(&self.has_left),
+            brokers: Brokers::default(),
+            wake,
+        };
+        let consumer: BaseConsumer<Context> = self
+            .config
+            .create_with_context(context)
+            .map_err(|error| sort(&error, "cannot make a Kafka consumer"))?;
+        consumer
+            .subscribe(&[&self.topic])
+            .map_err(|error| sort(&error, format!("cannot subscribe to {}", self.topic)))?;
+        Ok((consumer, woken))
+    }
+
+    /// Until the member leaves, with one client after the other.
+    fn stand(&self, (mut consumer, mut woken): Client) {
+        loop {
+            let stood = stand_with(&consumer, woken);
+            self.candidate.dismiss();
+            // Leaves the group.
+            drop(consumer);
+            if self.has_left.load(Ordering::Relaxed) {
+                return;
+            }
+            match stood.and_then(|()| self.client()) {
+                Ok(next) => (consumer, woken) = next,
+                Err(error) => return self.candidate.refuse(error.hint("start the reader again")),
+            }
+        }
+    }
+}
+
+fn stand_with(consumer: &BaseConsumer<Context>, woken: blocking::Receiver<()>) -> Result<()> {
+    std::thread::scope(|scope| {
+        let asking = std::thread::Builder::new().name("kafka-confirm".into());
+        asking
+            .spawn_scoped(scope, move || confirm(consumer, &woken))
+            .map_err(|error| Error::transient("cannot start a thread").detail(error))?;
+        listen(consumer);
+        Ok(())
+    })
+}
+
+/// Hears what the library has to tell.
 fn listen(consumer: &BaseConsumer<Context>) {
     let context = consumer.context();
-    while !context.has_left() {
+    while !context.is_over() {
         // Nobody writes to the topic.
         if let Some(Err(error)) = consumer.poll(POLL_TIMEOUT) {
             context.judge(&error);
         }
     }
-    context.candidate.dismiss();
+    if let Some(error) = context.brokers.lost() {
+        tracing::warn!("{error:#}");
+    }
 }
 
 /// Has the place confirmed again and again.
 fn confirm(consumer: &BaseConsumer<Context>, woken: &blocking::Receiver<()>) {
     let context = consumer.context();
-    while !context.has_left() {
+    while !context.is_over() {
         if context.has_place.load(Ordering::Relaxed) {
             let asked_at = Instant::now();
             let partition = context.partition();
@@ -187,18 +237,20 @@ fn confirm(consumer: &BaseConsumer<Context>, woken: &blocking::Receiver<()>) {
 
 /// What the threads and the callbacks inside the polls share.
 struct Context {
-    candidate: Candidate,
+    candidate: Arc<Candidate>,
     topic: String,
     /// The group has given a place, with the partition or without.
     has_place: AtomicBool,
     has_left: Arc<AtomicBool>,
+    brokers: Brokers,
     /// Has the place confirmed at once.
     wake: blocking::Sender<()>,
 }
 
 impl Context {
-    fn has_left(&self) -> bool {
-        self.has_left.load(Ordering::Relaxed)
+    /// The member leaves, or the client is of no use any more.
+    fn is_over(&self) -> bool {
+        self.has_left.load(Ordering::Relaxed) || self.brokers.lost().is_some()
     }
 
     fn partition(&self) -> KafkaResult<TopicPartitionList> {
@@ -259,6 +311,10 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.brokers.look(statistics);
     }
 }
 

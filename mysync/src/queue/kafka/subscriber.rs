@@ -30,7 +30,7 @@ mod observer;
 mod poller;
 mod topics;
 
-use super::{KafkaQueue, dead, sort};
+use super::{KafkaQueue, brokers, dead, sort};
 use crate::error::{Error, Result};
 use crate::queue::{Delivery, Partition, Subscriber};
 use member::{Member, Place};
@@ -146,6 +146,7 @@ fn consumer_config(queue: &KafkaQueue, group: &str) -> ClientConfig {
         .set("fetch.max.bytes", FETCH_BYTES_MAX.to_string())
         .set("max.partition.fetch.bytes", FETCH_PARTITION_BYTES_MAX.to_string())
         .set("receive.message.max.bytes", response_bytes_max.to_string());
+    brokers::watch(&mut config);
     config
 }
 

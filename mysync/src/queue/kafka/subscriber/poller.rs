@@ -3,6 +3,7 @@
 //! All of the client's callbacks run inside its `poll`, so on this thread, one at a time; a poll during which one ran
 //! returns no record. Whatever was gathered is handed over before anything else happens.
 
+use super::super::brokers::Brokers;
 use super::super::sort;
 use super::member::Place;
 use crate::error::{Error, Result};
@@ -60,6 +61,7 @@ pub(super) struct Context {
     commands: Mutex<blocking::Receiver<Command>>,
     events: mpsc::Sender<Event>,
     state: Mutex<State>,
+    brokers: Brokers,
 }
 
 #[derive(Default)]
@@ -90,12 +92,13 @@ impl Context {
             commands: Mutex::new(commands),
             events,
             state: Mutex::new(State::default()),
+            brokers: Brokers::default(),
         }
     }
 
     fn turn(&self, consumer: &BaseConsumer<Self>) -> Result<(), Closed> {
         self.serve_commands(consumer)?;
-        let failure = self.gather(consumer);
+        let failure = self.gather(consumer).or_else(|| self.brokers.lost());
         self.hand_over(consumer)?;
         let fatal = failure.as_ref().and_then(|_| consumer.client().fatal_error());
         match (failure, fatal) {
@@ -307,6 +310,10 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.brokers.look(statistics);
     }
 }
 
