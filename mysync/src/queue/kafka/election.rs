@@ -180,11 +180,12 @@ impl Standing {
         loop {
             let stood = stand_with(&consumer, woken);
             self.candidate.dismiss();
-            // Leaves the group.
-            drop(consumer);
             if self.has_left.load(Ordering::Relaxed) {
-                return;
+                // Leaves the group.
+                return drop(consumer);
             }
+            // Without brokers it cannot leave, and never ceases trying.
+            std::thread::spawn(move || drop(consumer));
             match stood.and_then(|()| self.client()) {
                 Ok(next) => (consumer, woken) = next,
                 Err(error) => return self.candidate.refuse(error.hint("start the reader again")),
