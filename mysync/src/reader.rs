@@ -19,7 +19,8 @@
 //! # Leader
 //! Of several readers of one name (`reader.ha`) one leads, and the others stand by without a connection to MySQL
 //! ([`crate::queue::leadership`]). A reader that is elected opens a publisher, which fences the one before, and goes on from the
-//! checkpoint like any other; one that is not elected any more goes back to standing by.
+//! checkpoint like any other; one that is not elected any more goes back to standing by. One that leads and cannot begin to read
+//! ([`HAND_OVER_AFTER`]) asks for another one to be elected.
 //!
 //! # Errors
 //! Definite ones name the binlog file and position. Nothing is skipped: an event that is not understood, or a statement
@@ -64,6 +65,9 @@ use std::time::{Duration, Instant};
 /// Waits between attempts after transient errors: doubled from the first to the last.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_LAST: Duration = Duration::from_secs(5);
+
+/// A leader that could not begin to read for so long lets another one try: it may be the only one that is cut off.
+const HAND_OVER_AFTER: Duration = Duration::from_secs(15);
 
 /// How much longer and larger a Kafka transaction may be while the reader is catching up. In sequenced delivery a commit
 /// only sets a checkpoint, and nothing is gained by fewer of them.
@@ -212,6 +216,7 @@ pub async fn run<S: Source, Q: Queue>(
     let mut told = String::new();
     let mut leadership = queue.leadership();
     let mut gap = None;
+    let mut idle_since = None;
     loop {
         let Some(mut tenure) = lead(source, &mut leadership, options, &mut stop).await? else {
             break;
@@ -223,7 +228,10 @@ pub async fn run<S: Source, Q: Queue>(
             () = stop.stopped() => break,
         };
         let ended = match opened {
-            Ok(mut session) => session.run().await,
+            Ok(mut session) => {
+                idle_since = None;
+                session.run().await
+            }
             Err(error) => Err(error),
         };
         match ended {
@@ -249,6 +257,19 @@ pub async fn run<S: Source, Q: Queue>(
                 gap = Some(error);
             }
             Err(error) => return Err(error),
+        }
+        if tenure.has_ended() {
+            idle_since = None;
+        } else if leadership.is_contested() && idle_since.get_or_insert(tried_at).elapsed() > HAND_OVER_AFTER {
+            tracing::warn!(
+                "this reader asks for another one to lead: it could not begin to read for {HAND_OVER_AFTER:?}"
+            );
+            leadership.resign();
+            idle_since = None;
+            tokio::select! {
+                () = stop.stopped() => break,
+                () = tenure.ended() => continue,
+            }
         }
         tokio::select! {
             () = stop.stopped() => break,

@@ -1,5 +1,5 @@
 //! Two readers of one name, in each way of delivery, while a workload goes on: the one that leads is stopped in good order,
-//! stands still and goes on, is killed, and the brokers stand still. Each change is published, in order, once or (sequenced) with the
+//! stands still and goes on, is killed, is cut off from MySQL, and the brokers stand still. Each change is published, in order, once or (sequenced) with the
 //! version that it had; and it is known who leads. Needs Docker and the lab's images.
 //!
 //! `MYSYNC_PAUSE_SECONDS` makes the pause longer than the brokers' patience alone asks for.
@@ -10,6 +10,8 @@
 mod process;
 #[path = "leader/watcher.rs"]
 mod watcher;
+#[path = "leader/way.rs"]
+mod way;
 
 use fixtures::Lab;
 use mysql_async::Conn;
@@ -19,12 +21,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use watcher::Watcher;
+use way::Way;
 
 /// Longer than the brokers wait for a reader that is not heard of.
 const PAUSE_SECONDS_MIN: u64 = 8;
 /// A leader that leaves is followed at once, one that is gone without a word when the brokers have waited for 6 s; what is allowed
-/// has room for a machine that is busy with other things.
-const TAKEOVER_MAX: Duration = Duration::from_secs(30);
+/// has room for a machine that is busy with other things. One that is cut off from MySQL gives up after 15 s.
+const TAKEOVER_MAX: Duration = Duration::from_secs(40);
 /// The controller does not take the broker that stands still for dead: a partition without a leader can leave transactions in
 /// Kafka without an outcome (see the README), which a person has to end.
 const BROKER_SESSION_MS: u32 = 120_000;
@@ -39,6 +42,8 @@ struct Reader {
     config: String,
     address: String,
     process: Option<Process>,
+    /// To MySQL.
+    way: Way,
 }
 
 impl Reader {
@@ -80,23 +85,29 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(lab: &Lab, delivery: &'static str, server_id: u32) -> Self {
-        let config = lab.folder().join(format!("{delivery}.toml"));
+    async fn new(lab: &Lab, delivery: &'static str, server_id: u32) -> Self {
+        let primary = lab.primary().unwrap().address();
         let text = lab
             .config_toml(delivery, &["shop.*"])
             .replace("server_id = 4271", &format!("server_id = {server_id}"))
             .replace("[reader]", &format!("[reader]\nha = true\ndelivery = \"{delivery}\""));
-        assert!(text.contains("ha = true"), "{text}");
-        std::fs::write(&config, text).unwrap();
-        let readers = ["a", "b"].map(|name| Reader {
-            name: format!("{delivery}-{name}"),
-            config: config.display().to_string(),
-            address: free_address(),
-            process: None,
-        });
+        assert!(text.contains("ha = true") && text.contains(&primary), "{text}");
+        let reader = async |name: &str| {
+            let name = format!("{delivery}-{name}");
+            let config = lab.folder().join(format!("{name}.toml"));
+            let way = Way::to(&primary).await;
+            std::fs::write(&config, text.replace(&primary, way.address())).unwrap();
+            Reader {
+                name,
+                config: config.display().to_string(),
+                address: free_address(),
+                process: None,
+                way,
+            }
+        };
         Self {
             delivery,
-            readers,
+            readers: [reader("a").await, reader("b").await],
             watcher: Watcher::new(&lab.kafka().unwrap().bootstrap(), &format!("{delivery}.shop.a")),
         }
     }
@@ -148,6 +159,10 @@ impl Pair {
         self.strike("killed", |leader| leader.process().signal("KILL"));
         self.readers[1].start();
         self.readers[1].wait_until(STANDBY);
+
+        self.strike("cut off from MySQL", |leader| leader.way.open(false));
+        self.readers[1].wait_until(STANDBY);
+        self.readers[1].way.open(true);
     }
 
     /// While the brokers are away: one that waits for the outcome of a commit does not know whether it leads, and says that it is
@@ -229,7 +244,10 @@ async fn one_of_two_readers_leads_and_the_other_takes_over_whatever_becomes_of_i
     }
     let done = Arc::new(AtomicBool::new(false));
     let working = tokio::spawn(work(primary.connect().await.unwrap(), Arc::clone(&done)));
-    let pairs = [("transactional", 4_271), ("sequenced", 4_272)].map(|(delivery, id)| Pair::new(&lab, delivery, id));
+    let pairs = [
+        Pair::new(&lab, "transactional", 4_271).await,
+        Pair::new(&lab, "sequenced", 4_272).await,
+    ];
     let pairs = in_each(pairs, Pair::begin).await;
     let pairs = in_each(pairs, Pair::strikes).await;
     let broker = lab.kafka().unwrap().broker(1).unwrap();

@@ -11,6 +11,8 @@
 //!   goes on, for there the brokers refuse a reader that was replaced; sequenced delivery sends nothing until then.
 
 use crate::error::{Error, Result};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -26,6 +28,8 @@ struct State {
     is_elected: bool,
     confirmed_at: Option<Instant>,
     refused: Option<Error>,
+    /// The reader asks for another one to be elected.
+    resigned: Arc<AtomicBool>,
 }
 
 impl State {
@@ -87,6 +91,13 @@ impl Leadership {
                 return Err(Error::definite("the election of a leader has ended by itself")
                     .hint("start the reader again; this is a defect: please report it"));
             }
+        }
+    }
+
+    /// Asks for another one to be elected, since this one is of no use as it is. If nobody else stands it may be elected again.
+    pub fn resign(&self) {
+        if let Some(known) = &self.0 {
+            known.borrow().resigned.store(true, Ordering::Relaxed);
         }
     }
 
@@ -186,6 +197,17 @@ impl Candidate {
         self.0.send_modify(|state| state.is_elected = false);
     }
 
+    /// Whether this reader asks for another one to be elected.
+    #[must_use]
+    pub fn has_resigned(&self) -> bool {
+        self.0.borrow().resigned.load(Ordering::Relaxed)
+    }
+
+    /// It stands anew, behind the others.
+    pub fn stand_anew(&self) {
+        self.0.borrow().resigned.store(false, Ordering::Relaxed);
+    }
+
     /// Asked at this moment or later, the electors said that this reader is one of them, elected or not.
     pub fn confirm(&self, asked_at: Instant) {
         self.0.send_modify(|state| state.confirmed_at = Some(asked_at));
@@ -233,6 +255,18 @@ mod tests {
         assert!(tenure.is_confirmed());
         candidate.dismiss();
         assert!(tenure.has_ended() && !tenure.is_confirmed() && leadership.tenure().is_none());
+    }
+
+    #[test]
+    fn who_resigns_stands_anew_when_that_was_heard() {
+        let (candidate, leadership) = Leadership::contested();
+        assert!(!candidate.has_resigned());
+        leadership.resign();
+        assert!(candidate.has_resigned());
+        candidate.stand_anew();
+        assert!(!candidate.has_resigned());
+        // Nobody else stands.
+        Leadership::alone().resign();
     }
 
     #[tokio::test(start_paused = true)]

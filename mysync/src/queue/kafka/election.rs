@@ -184,8 +184,12 @@ impl Standing {
                 // Leaves the group.
                 return drop(consumer);
             }
-            // Without brokers it cannot leave, and never ceases trying.
-            std::thread::spawn(move || drop(consumer));
+            match consumer.context().brokers.lost() {
+                None => drop(consumer),
+                // Without brokers it cannot leave, and never ceases trying.
+                Some(_) => drop(std::thread::spawn(move || drop(consumer))),
+            }
+            self.candidate.stand_anew();
             match stood.and_then(|()| self.client()) {
                 Ok(next) => (consumer, woken) = next,
                 Err(error) => return self.candidate.refuse(error.hint("start the reader again")),
@@ -249,9 +253,9 @@ struct Context {
 }
 
 impl Context {
-    /// The member leaves, or the client is of no use any more.
+    /// The member leaves or lets others lead, or the client is of no use any more.
     fn is_over(&self) -> bool {
-        self.has_left.load(Ordering::Relaxed) || self.brokers.lost().is_some()
+        self.has_left.load(Ordering::Relaxed) || self.candidate.has_resigned() || self.brokers.lost().is_some()
     }
 
     fn partition(&self) -> KafkaResult<TopicPartitionList> {
