@@ -27,7 +27,7 @@ use way::Way;
 const PAUSE_SECONDS_MIN: u64 = 8;
 /// A leader that leaves is followed at once, one that is gone without a word when the brokers have waited for 6 s; what is allowed
 /// has room for a machine that is busy with other things. One that is cut off from MySQL gives up after 15 s.
-const TAKEOVER_MAX: Duration = Duration::from_secs(40);
+const TAKEOVER_MAX: Duration = Duration::from_secs(50);
 /// The controller does not take the broker that stands still for dead: a partition without a leader can leave transactions in
 /// Kafka without an outcome (see the README), which a person has to end.
 const BROKER_SESSION_MS: u32 = 120_000;

@@ -54,6 +54,9 @@ const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 /// A member that is not polled for so long leaves the group: longer than a process that stands still keeps its session.
 const POLL_INTERVAL_MAX: Duration = Duration::from_secs(30);
 
+/// How long one that lets others lead stays away, so that they have heard of it when it comes back.
+const STAND_BACK: Duration = Duration::from_secs(3);
+
 /// How long leaving the group may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -100,6 +103,9 @@ impl KafkaMember {
     pub async fn leave(mut self) {
         self.has_left.store(true, Ordering::Relaxed);
         let thread = self.thread.take();
+        if let Some(thread) = &thread {
+            thread.thread().unpark();
+        }
         let joined = tokio::task::spawn_blocking(move || thread.map(JoinHandle::join));
         if tokio::time::timeout(LEAVE_TIMEOUT, joined).await.is_err() {
             tracing::warn!(
@@ -189,7 +195,10 @@ impl Standing {
                 // Without brokers it cannot leave, and never ceases trying.
                 Some(_) => drop(std::thread::spawn(move || drop(consumer))),
             }
-            self.candidate.stand_anew();
+            if self.candidate.has_resigned() {
+                std::thread::park_timeout(STAND_BACK);
+                self.candidate.stand_anew();
+            }
             match stood.and_then(|()| self.client()) {
                 Ok(next) => (consumer, woken) = next,
                 Err(error) => return self.candidate.refuse(error.hint("start the reader again")),
