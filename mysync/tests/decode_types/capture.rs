@@ -28,6 +28,10 @@ impl Bench {
 
     pub async fn start_with(version: &str, options: &[&str]) -> Bench {
         let builder = Lab::builder().name("decode").mysql(version);
+        // Nobody kills this server: thousands of small transactions need not be on its disk.
+        let builder = builder
+            .mysql_option("sync-binlog=0")
+            .mysql_option("innodb-flush-log-at-trx-commit=0");
         let builder = options
             .iter()
             .fold(builder, |builder, option| builder.mysql_option(*option));
