@@ -13,6 +13,7 @@ use mysync::stop::{Stop, channel};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tokio::runtime::Builder;
 
 /// Keeps Redis equal to MySQL in real time, through Kafka, and proves it.
 #[derive(Debug, Parser)]
@@ -116,7 +117,8 @@ pub(crate) fn main() -> ExitCode {
     log(cli.log_format);
     let done = match cli.command {
         Command::Reader(run) => on_runtime(reader::run(run)),
-        Command::Writer { action } => on_runtime(writer::run(action)),
+        // Connections to targets have a thread of their own: they go on while records are parsed.
+        Command::Writer { action } => on(Builder::new_multi_thread().worker_threads(1), writer::run(action)),
         Command::Dump(arguments) => on_runtime(dump::run(arguments)),
         Command::Status(arguments) => on_runtime(status::run(arguments)),
         Command::Config { action } => on_runtime(config::run(action)),
@@ -131,7 +133,11 @@ pub(crate) fn main() -> ExitCode {
 }
 
 fn on_runtime(command: impl Future<Output = Result<ExitCode, Error>>) -> Result<ExitCode, Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    on(&mut Builder::new_current_thread(), command)
+}
+
+fn on(runtime: &mut Builder, command: impl Future<Output = Result<ExitCode, Error>>) -> Result<ExitCode, Error> {
+    let runtime = runtime.enable_all().build();
     let runtime = runtime.map_err(|error| Error::definite("cannot start the runtime").detail(error))?;
     let done = runtime.block_on(command);
     // A blocking call to a server that is down must not keep a finished process.
