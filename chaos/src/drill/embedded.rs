@@ -8,13 +8,14 @@ macro_rules! embedded {
 }
 
 /// Names and texts.
-pub(super) const EMBEDDED: [(&str, &str); 26] = embedded![
+pub(super) const EMBEDDED: [(&str, &str); 27] = embedded![
     "kill-partition-leader"
     "switch-gtid"
     "switch-anchor"
     "planned-switchover"
     "switch-lossy-gtid"
     "switch-lossy-anchor"
+    "switch-lossy-leader-killed"
     "switch-back"
     "old-primary-returns"
     "switch-while-reader-is-down"
