@@ -54,8 +54,9 @@ const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 /// A member that is not polled for so long leaves the group: longer than a process that stands still keeps its session.
 const POLL_INTERVAL_MAX: Duration = Duration::from_secs(30);
 
-/// How long one that lets others lead stays away, so that they have heard of it when it comes back.
-const STAND_BACK: Duration = Duration::from_secs(3);
+/// How long one that lets others lead stays away: by then they have heard of it, or are out of the group.
+const STAND_BACK: Duration = Duration::from_secs(8);
+const _: () = assert!(STAND_BACK.as_millis() > SESSION_TIMEOUT.as_millis());
 
 /// How long leaving the group may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
