@@ -10,7 +10,7 @@
 mod process;
 #[path = "leader/watcher.rs"]
 mod watcher;
-#[path = "leader/way.rs"]
+#[path = "support/way.rs"]
 mod way;
 
 use fixtures::Lab;
@@ -96,7 +96,7 @@ impl Pair {
             let name = format!("{delivery}-{name}");
             let config = lab.folder().join(format!("{name}.toml"));
             let way = Way::to(&primary).await;
-            std::fs::write(&config, text.replace(&primary, way.address())).unwrap();
+            std::fs::write(&config, text.replace(&primary, &way.address)).unwrap();
             Reader {
                 name,
                 config: config.display().to_string(),

@@ -7,6 +7,8 @@
 #[path = "reader/consumer.rs"]
 #[allow(dead_code)] // The tests of the reader look at more of a record.
 mod consumer;
+#[path = "support/way.rs"]
+mod way;
 #[path = "switch/world.rs"]
 #[allow(dead_code)] // Where all servers are known, more is told of them.
 mod world;
@@ -15,47 +17,15 @@ use consumer::read_all;
 use fixtures::{Lab, Mysql};
 use mysync::{config, stop};
 use std::sync::Arc;
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use way::Way;
 use world::{TOPIC, World, promote, read, wait};
-
-/// Leads new connections to where it stands; those that are there already stay where they are.
-struct Name {
-    address: String,
-    target: watch::Sender<String>,
-}
-
-impl Name {
-    async fn of(server: &Mysql) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let (target, stands_for) = watch::channel(server.address());
-        tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                let target = stands_for.borrow().clone();
-                tokio::spawn(async move {
-                    // A server that is gone ends the connection, as it would without a name.
-                    if let Ok(mut server) = TcpStream::connect(target).await {
-                        copy_bidirectional(&mut client, &mut server).await.ok();
-                    }
-                });
-            }
-        });
-        Self { address, target }
-    }
-
-    fn moves_to(&self, server: &Mysql) {
-        self.target.send_replace(server.address());
-    }
-}
 
 #[tokio::test]
 async fn every_change_once_whoever_stands_behind_the_name() {
     let lab = Lab::builder().mysql("8.0").replicas(1).gtid(true).brokers(1);
     let lab = lab.start().await.unwrap();
     let [first, second] = [0, 1].map(|index| lab.mysql(index).unwrap().clone());
-    let name = Name::of(&first).await;
+    let name = Way::to(&first.address()).await;
     let mut config = config::parse(&lab.config_toml("switch", &["shop.*"]), "test.toml").unwrap();
     config.source.servers = vec![name.address.clone()];
     first
@@ -96,11 +66,11 @@ async fn follows_the_name(world: &World, switches: u64) {
 }
 
 /// The old primary is a replica then, and the reader hears of everything on either.
-async fn a_planned_move(world: &mut World, name: &Name, [old, new]: [&Mysql; 2]) {
+async fn a_planned_move(world: &mut World, name: &Way, [old, new]: [&Mysql; 2]) {
     old.sql("SET GLOBAL super_read_only = ON").await.unwrap();
     promote(new, old).await;
     old.repoint(new).await.unwrap();
-    name.moves_to(new);
+    name.moves_to(&new.address());
     world.insert(new).await;
     world.published().await;
     follows_the_name(world, 1).await;
@@ -109,8 +79,8 @@ async fn a_planned_move(world: &mut World, name: &Name, [old, new]: [&Mysql; 2])
 }
 
 /// A replica stands behind it for a while.
-async fn the_name_moves_too_early(world: &mut World, name: &Name, [old, new]: [&Mysql; 2]) {
-    name.moves_to(new);
+async fn the_name_moves_too_early(world: &mut World, name: &Way, [old, new]: [&Mysql; 2]) {
+    name.moves_to(&new.address());
     world.insert(old).await;
     follows_the_name(world, 2).await;
     world.insert(old).await;
@@ -122,10 +92,10 @@ async fn the_name_moves_too_early(world: &mut World, name: &Name, [old, new]: [&
     world.published().await;
 }
 
-async fn the_primary_dies(world: &mut World, name: &Name, [old, new]: [&Mysql; 2]) {
+async fn the_primary_dies(world: &mut World, name: &Way, [old, new]: [&Mysql; 2]) {
     new.wait_until_caught_up(old).await.unwrap();
     old.kill().await.unwrap();
-    name.moves_to(new);
+    name.moves_to(&new.address());
     new.promote().await.unwrap();
     world.insert(new).await;
     world.published().await;
