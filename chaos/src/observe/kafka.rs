@@ -93,10 +93,9 @@ impl TopicObserver {
     }
 
     /// Waits until the sequence numbers seen have no hole; says how many are seen beyond one when the deadline passed.
-    pub async fn wait_for_no_hole(&mut self, deadline: Duration) -> Result<(), String> {
-        let whole = self
-            .seen
-            .wait_for(|seen| seen.epochs.values().all(|epoch| epoch.beyond.is_empty()));
+    pub async fn wait_for_no_hole(&self, deadline: Duration) -> Result<(), String> {
+        let mut seen = self.seen.clone();
+        let whole = seen.wait_for(|seen| seen.epochs.values().all(|epoch| epoch.beyond.is_empty()));
         if matches!(tokio::time::timeout(deadline, whole).await, Ok(Ok(_))) {
             return Ok(());
         }
