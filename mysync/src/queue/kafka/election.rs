@@ -170,6 +170,7 @@ impl Standing {
             has_place: AtomicBool::new(false),
             has_left: Arc::clone(&self.has_left),
             brokers: Brokers::default(),
+            is_retired: AtomicBool::new(false),
             wake,
         };
         let consumer: BaseConsumer<Context> = self
@@ -186,7 +187,6 @@ impl Standing {
     fn stand(&self, (mut consumer, mut woken): Client) {
         loop {
             let stood = stand_with(&consumer, woken);
-            self.candidate.dismiss();
             if self.has_left.load(Ordering::Relaxed) {
                 // Leaves the group.
                 return drop(consumer);
@@ -228,6 +228,8 @@ fn listen(consumer: &BaseConsumer<Context>) {
             context.judge(&error);
         }
     }
+    context.is_retired.store(true, Ordering::Relaxed);
+    context.candidate.dismiss();
     if let Some(error) = context.brokers.lost() {
         tracing::warn!("{error:#}");
     }
@@ -258,6 +260,8 @@ struct Context {
     has_place: AtomicBool,
     has_left: Arc<AtomicBool>,
     brokers: Brokers,
+    /// Nobody listens to this client any more: what it still has to tell, while it is closed, says nothing about its successor.
+    is_retired: AtomicBool,
     /// Has the place confirmed at once.
     wake: blocking::Sender<()>,
 }
@@ -282,7 +286,9 @@ impl Context {
             consumer.incremental_assign(&partition)?;
             // There is nothing to read.
             consumer.pause(&partition)?;
-            self.candidate.elect();
+            if !self.is_retired.load(Ordering::Relaxed) {
+                self.candidate.elect();
+            }
         }
         self.has_place.store(true, Ordering::Relaxed);
         // The thread may have ended, since the member leaves.
@@ -291,7 +297,9 @@ impl Context {
     }
 
     fn revoked(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) -> KafkaResult<()> {
-        self.candidate.dismiss();
+        if !self.is_retired.load(Ordering::Relaxed) {
+            self.candidate.dismiss();
+        }
         self.has_place.store(false, Ordering::Relaxed);
         consumer.incremental_unassign(list)
     }
