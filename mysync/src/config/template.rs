@@ -105,7 +105,7 @@ batch_changes_max = 2000           # changes in one step, which is atomic but in
 # bulk_bytes_max = 4194304         # of one bulk request
 # bulks_parallel = 2               # bulk requests at a time
 # tombstones_keep_hours = 168      # of deleted rows; longer than the oldest backup that may be restored is old; 0: for ever
-# listen = "127.0.0.1:9466"        # /metrics, /health and /status of this writer
+# listen = "127.0.0.1:9466"        # this writer's /metrics, /health, /status, and where mysync writer retry and skip ask
 
 # [writer.elasticsearch.tls]       # the same keys as in [source.tls]; for https without it, everything is verified
 # ca = "ca.pem"                    # trusted besides the authorities of the operating system

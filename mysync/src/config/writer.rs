@@ -39,8 +39,14 @@ impl Writer {
     #[must_use]
     pub fn listens(&self) -> Vec<(&'static str, &str)> {
         let listens = [
-            ("redis", self.redis.as_ref().and_then(|redis| redis.listen.as_deref())),
-            ("hbase", self.hbase.as_ref().and_then(|hbase| hbase.listen.as_deref())),
+            ("redis", self.redis.as_ref().and_then(|section| section.listen.as_deref())),
+            (
+                "elasticsearch",
+                self.elasticsearch
+                    .as_ref()
+                    .and_then(|section| section.listen.as_deref()),
+            ),
+            ("hbase", self.hbase.as_ref().and_then(|section| section.listen.as_deref())),
         ];
         listens
             .into_iter()
@@ -58,4 +64,20 @@ pub enum WriterFormat {
     Mysync,
     /// Those that Debezium's MySQL connector published, with their schemas.
     Debezium,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_target_says_where_its_writer_is_asked() {
+        let text = concat!(
+            "redis = { address = \"r:6379\", listen = \"r:1\" }\n",
+            "elasticsearch = { urls = [\"http://e:9200\"], listen = \"e:2\" }\n",
+            "hbase = { thrift = \"h:9090\", listen = \"h:3\" }\n",
+        );
+        let writer: Writer = toml::from_str(text).unwrap();
+        assert_eq!(writer.listens(), [("redis", "r:1"), ("elasticsearch", "e:2"), ("hbase", "h:3")]);
+    }
 }
