@@ -39,14 +39,20 @@ impl Writer {
     #[must_use]
     pub fn listens(&self) -> Vec<(&'static str, &str)> {
         let listens = [
-            ("redis", self.redis.as_ref().and_then(|section| section.listen.as_deref())),
+            (
+                "redis",
+                self.redis.as_ref().and_then(|section| section.listen.as_deref()),
+            ),
             (
                 "elasticsearch",
                 self.elasticsearch
                     .as_ref()
                     .and_then(|section| section.listen.as_deref()),
             ),
-            ("hbase", self.hbase.as_ref().and_then(|section| section.listen.as_deref())),
+            (
+                "hbase",
+                self.hbase.as_ref().and_then(|section| section.listen.as_deref()),
+            ),
         ];
         listens
             .into_iter()
@@ -78,6 +84,9 @@ mod tests {
             "hbase = { thrift = \"h:9090\", listen = \"h:3\" }\n",
         );
         let writer: Writer = toml::from_str(text).unwrap();
-        assert_eq!(writer.listens(), [("redis", "r:1"), ("elasticsearch", "e:2"), ("hbase", "h:3")]);
+        assert_eq!(
+            writer.listens(),
+            [("redis", "r:1"), ("elasticsearch", "e:2"), ("hbase", "h:3")]
+        );
     }
 }
