@@ -31,6 +31,7 @@ mod poller;
 mod topics;
 
 use super::{KafkaQueue, brokers, dead, sort};
+use crate::config::WriterFormat;
 use crate::error::{Error, Result};
 use crate::queue::{Delivery, Partition, Subscriber};
 use member::{Member, Place};
@@ -239,7 +240,10 @@ impl KafkaSubscriber {
             let start = match cursors.get(&partition).copied().flatten() {
                 None => range.start,
                 Some(cursor) if (range.start..=range.end).contains(&cursor) => cursor,
-                Some(cursor) => return Err(refuse_cursor(&partition, cursor, &range)),
+                Some(cursor) => {
+                    let format = self.queue.config.writer.format;
+                    return Err(refuse_cursor(&partition, cursor, &range, format));
+                }
             };
             starts.insert(partition, start);
         }
@@ -265,17 +269,39 @@ impl KafkaSubscriber {
     }
 }
 
-fn refuse_cursor(partition: &Partition, cursor: i64, range: &std::ops::Range<i64>) -> Error {
+fn refuse_cursor(partition: &Partition, cursor: i64, range: &std::ops::Range<i64>, format: WriterFormat) -> Error {
+    // Where versions are offsets, what the store holds would pass for newer than the topic's new records.
+    let remedy = match format {
+        WriterFormat::Mysync => "delete the cursor of this partition in the target to replay it from its oldest record",
+        WriterFormat::Debezium => {
+            "empty the target, its rows and its cursors, to replay everything from its oldest record"
+        }
+    };
     Error::definite(format!(
         "the target's cursor lies outside of partition {partition}: {cursor}"
     ))
     .detail(format!("the partition holds offsets {} to {}", range.start, range.end))
-    .hint(
-        "the topic was deleted and created again, or records were removed from it; when the topic holds every row anew, \
-         delete the cursor of this partition in the target to replay it from its oldest record",
-    )
+    .hint(format!(
+        "the topic was deleted and created again, or records were removed from it; when the topic holds every row anew, {remedy}"
+    ))
 }
 
 fn thread_ended() -> Error {
     Error::transient("the Kafka consumer has ended")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_that_was_made_again_asks_for_an_empty_target_where_versions_are_offsets() {
+        let partition = Partition {
+            topic: "p.shop.t".into(),
+            number: 0,
+        };
+        let hint = |format| refuse_cursor(&partition, 9, &(0..5), format).hint.unwrap_or_default();
+        assert!(hint(WriterFormat::Mysync).contains("delete the cursor"));
+        assert!(hint(WriterFormat::Debezium).contains("empty the target"));
+    }
 }
