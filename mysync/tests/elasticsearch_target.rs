@@ -27,6 +27,7 @@ async fn every_check(world: &World) {
     searched::a_column_that_is_added_is_found_too(world).await;
     searched::mysql_that_is_away_is_waited_for_only_by_what_needs_it(world).await;
     refused::one_row_stops_its_step_and_no_other(world).await;
+    refused::a_column_that_cannot_be_mapped_is_refused_with_each_row(world).await;
     refused::names_that_cannot_be_are_refused_with_the_remedy(world).await;
     refused::an_index_of_somebody_else_is_left_alone(world).await;
     indices::a_lost_alias_is_given_again(world).await;

@@ -55,6 +55,8 @@ pub(super) struct Records {
 /// The schemas of a topic's last records.
 #[derive(Debug, Default)]
 struct Topic {
+    /// The one table whose rows it holds.
+    table: Option<Arc<TableName>>,
     value: Option<Plan>,
     key: Option<Plan>,
 }
@@ -170,10 +172,11 @@ impl Records {
         let plan = value_plan.ok_or_else(|| Error::definite("the schema of a record is not known"))?;
         let envelope = envelope(plan.payload(value)?)?;
         if envelope.source.db != plan.table.database || envelope.source.table != plan.table.table {
-            return Err(Error::definite("two tables share a topic and a schema")
-                .detail(format!("{}.{}", plan.table.database, plan.table.table))
-                .detail(format!("{}.{}", envelope.source.db, envelope.source.table))
-                .hint("have the connector publish each table to its own topic, without transforms that route them"));
+            let other = TableName {
+                database: envelope.source.db.into_owned(),
+                table: envelope.source.table.into_owned(),
+            };
+            return Err(shared(Some(&plan.table), &other));
         }
         let row = match (envelope.op.as_ref(), envelope.after) {
             ("c" | "u" | "r", Some(after)) => {
@@ -223,6 +226,10 @@ impl Records {
                 database: envelope.source.db.into_owned(),
                 table: envelope.source.table.into_owned(),
             });
+            if topic.table.as_ref().is_some_and(|known| *known != table) {
+                return Err(shared(topic.table.as_deref(), &table));
+            }
+            topic.table = Some(Arc::clone(&table));
             let schema = parse(schema)?;
             let row = schema.get("after").filter(|after| !after.fields.is_empty());
             let row =
@@ -239,9 +246,9 @@ impl Records {
             }
         }
         if !topic.key.as_ref().is_some_and(|plan| plan.is_of(&message.key)) {
-            let table = match (&topic.value, &message.value) {
-                (Some(plan), _) => Arc::clone(&plan.table),
-                (None, _) => table_of_name(&self.topic_prefix, name)?,
+            let table = match &topic.table {
+                Some(table) => Arc::clone(table),
+                None => table_of_name(&self.topic_prefix, name)?,
             };
             let schema = parse(framed(&message.key)?.0)?;
             let known = self.tables.entry(Arc::clone(&table)).or_insert_with(Table::new);
@@ -428,6 +435,16 @@ fn truncated() -> Error {
     Error::definite("a table was truncated, and the record that says so has no key").hint(
         "delete the table's rows from the target and skip this record (mysync writer skip); leave skipped.operations at its \
          default in the connector, so that there are no such records",
+    )
+}
+
+/// Rows of one key of both would be one row, and a tombstone does not say whose it is.
+fn shared(one: Option<&TableName>, other: &TableName) -> Error {
+    let tables = one.into_iter().chain([other]);
+    let tables: Vec<String> = tables.map(|name| format!("{}.{}", name.database, name.table)).collect();
+    Error::definite("two tables share a topic").detail(tables.join(" and ")).hint(
+        "have the connector publish each table to its own topic: without transforms that route them, and with names that do not \
+         become the same one (what Kafka forbids in a topic's name becomes _)",
     )
 }
 

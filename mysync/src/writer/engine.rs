@@ -297,6 +297,7 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
                 self.metrics.apply_done(None);
                 self.lanes.reset();
                 self.fence = Wait::None;
+                self.goal = self.goal.again();
                 self.target_retry.wait(error).await
             }
         }
@@ -379,6 +380,7 @@ impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
         self.lanes.clear();
         self.committed.clear();
         self.fence = Wait::None;
+        self.goal = self.goal.again();
         self.question = None;
         if let Some(subscriber) = self.subscriber.take() {
             subscriber.close().await;

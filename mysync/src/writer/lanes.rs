@@ -293,7 +293,14 @@ impl Lanes {
             }
         }
         for lane in self.lanes.values_mut().filter(|lane| lane.search.is_some()) {
-            while let Some(item) = lane.next_searched() {
+            while let Some(next) = lane.searched() {
+                if let Item::Record(message) = next
+                    && let Some(table) = self.parser.wants(message)
+                {
+                    self.wanted = Some(table);
+                    break;
+                }
+                let Some(item) = lane.take_searched() else { break };
                 self.sums.around(lane, |lane| lane.take(&mut self.parser, item))?;
             }
         }

@@ -1,6 +1,6 @@
 //! What is refused: the reason and the remedy are told, the step's cursor stays, and other steps go on.
 
-use super::world::{World, change, partition, step, table};
+use super::world::{World, change, cursor, partition, step, table};
 use mysync::error::{Error, Kind};
 use mysync::target::columns::ColumnKind;
 use mysync::target::{Outcome, RowChange, Target};
@@ -53,6 +53,43 @@ pub async fn one_row_stops_its_step_and_no_other(world: &World) {
     .await
     .to_string();
     assert!(text.contains("metadata field"), "{text}");
+}
+
+pub async fn a_column_that_cannot_be_mapped_is_refused_with_each_row(world: &World) {
+    let topic = "full";
+    let mut target = world.target(topic, "");
+    target.connect().await.unwrap();
+    target.cursors(&[partition(topic)]).await.unwrap();
+    let name = table("shop.full");
+    let row = |key: &str, row: &str| change(&name, key, Some(row), 1);
+    world.types.set("shop.full", &[("n", ColumnKind::Integer)]);
+    let first = step(topic, None, 1, vec![row("1", "{\"n\":1}")]);
+    assert!(matches!(target.apply(&[first]).await.unwrap()[..], [Outcome::Applied]));
+    let limit = async |fields: u32| {
+        let body = format!("{{\"index.mapping.total_fields.limit\":{fields}}}");
+        world.must("PUT", "/shop.full~rows/_settings", &body).await
+    };
+    limit(1).await;
+    world
+        .types
+        .set("shop.full", &[("n", ColumnKind::Integer), ("m", ColumnKind::Integer)]);
+    let wide = |keys: &[&str], after| {
+        let rows = keys.iter().map(|key| row(key, "{\"n\":1,\"m\":2}"));
+        step(topic, Some(cursor(1)), after, rows.collect())
+    };
+    // The search for the one record comes with smaller steps.
+    for keys in [&["2", "3"][..], &["2"]] {
+        match &target.apply(&[wide(keys, 3)]).await.unwrap()[..] {
+            [Outcome::Refused(error)] => assert!(error.what.contains("cannot map new columns"), "{error}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(world.rows("shop.full").await.len(), 1);
+    limit(1_000).await;
+    let outcomes = target.apply(&[wide(&["2", "3"], 3)]).await.unwrap();
+    assert!(matches!(outcomes[..], [Outcome::Applied]), "{outcomes:?}");
+    world.must("POST", "/_refresh?expand_wildcards=open", "").await;
+    assert_eq!(world.found("shop.full", "{\"term\":{\"m\":2}}").await, ["2", "3"]);
 }
 
 pub async fn names_that_cannot_be_are_refused_with_the_remedy(world: &World) {

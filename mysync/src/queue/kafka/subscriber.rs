@@ -171,12 +171,16 @@ impl Subscriber for KafkaSubscriber {
 
     async fn start(&mut self, cursors: &BTreeMap<Partition, Option<i64>>) -> Result<BTreeMap<Partition, i64>> {
         let starts = self.resolve(cursors).await?;
+        // What an earlier start has set aside was read before this one moves.
+        let earlier = std::mem::take(&mut self.set_aside);
+        self.set_aside
+            .extend(earlier.into_iter().map(|delivery| without(delivery, cursors)));
         self.commands
             .send(Command::Start(starts.clone()))
             .map_err(|_| thread_ended())?;
         loop {
             match self.events.recv().await {
-                Some(Event::Delivery(delivery)) => self.set_aside(delivery, cursors),
+                Some(Event::Delivery(delivery)) => self.set_aside.push_back(without(delivery, cursors)),
                 Some(Event::Started(outcome)) => return outcome.map(|()| starts),
                 Some(Event::Failed(error)) => return Err(error),
                 Some(Event::Fenced) => return Err(self.member.fenced(&self.queue, &self.group)),
@@ -249,23 +253,22 @@ impl KafkaSubscriber {
         }
         Ok(starts)
     }
+}
 
-    /// Keeps what came before the mark of a start, without the records of the partitions that are moved.
-    fn set_aside(&mut self, delivery: Delivery, moved: &BTreeMap<Partition, Option<i64>>) {
-        let kept = match delivery {
-            Delivery::Records { messages, positions } => Delivery::Records {
-                messages: messages
-                    .into_iter()
-                    .filter(|message| !moved.contains_key(&message.partition))
-                    .collect(),
-                positions: positions
-                    .into_iter()
-                    .filter(|(partition, _)| !moved.contains_key(partition))
-                    .collect(),
-            },
-            other => other,
-        };
-        self.set_aside.push_back(kept);
+/// What was read before partitions are moved, without their records: those are read again.
+fn without(delivery: Delivery, moved: &BTreeMap<Partition, Option<i64>>) -> Delivery {
+    match delivery {
+        Delivery::Records { messages, positions } => Delivery::Records {
+            messages: messages
+                .into_iter()
+                .filter(|message| !moved.contains_key(&message.partition))
+                .collect(),
+            positions: positions
+                .into_iter()
+                .filter(|(partition, _)| !moved.contains_key(partition))
+                .collect(),
+        },
+        other => other,
     }
 }
 
@@ -293,6 +296,40 @@ fn thread_ended() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::Message;
+
+    #[test]
+    fn of_what_was_read_before_a_start_only_the_other_partitions_records_stay() {
+        let partition = |number| Partition {
+            topic: "p.shop.t".into(),
+            number,
+        };
+        let message = |number| Message {
+            partition: partition(number),
+            offset: 7,
+            version: None,
+            table: None,
+            timestamp_ms: None,
+            key: Vec::new(),
+            value: None,
+        };
+        let read = Delivery::Records {
+            messages: vec![message(0), message(1), message(0)],
+            positions: BTreeMap::from([(partition(0), 8), (partition(1), 8)]),
+        };
+        let Delivery::Records { messages, positions } = without(read, &BTreeMap::from([(partition(0), Some(3))]))
+        else {
+            panic!("records stay records");
+        };
+        assert_eq!(messages.len(), 1);
+        assert_eq!(messages[0].partition, partition(1));
+        assert_eq!(positions, BTreeMap::from([(partition(1), 8)]));
+        let assigned = without(
+            Delivery::Assigned(vec![partition(0)]),
+            &BTreeMap::from([(partition(0), None)]),
+        );
+        assert!(matches!(assigned, Delivery::Assigned(of) if of == [partition(0)]));
+    }
 
     #[test]
     fn a_topic_that_was_made_again_asks_for_an_empty_target_where_versions_are_offsets() {

@@ -247,10 +247,10 @@ impl<C: Columns> Tables<C> {
             false => HashSet::new(),
         };
         table.ask_due = table.ask_due.filter(|_| !is_due);
-        table.shape = members::names(row).map(Into::into).collect();
         let is_new = |name: &String| !table.mapped.contains(name) && !table.unknown.contains(name);
         let new: Vec<String> = names.into_iter().filter(is_new).collect();
         if new.is_empty() {
+            table.shape = members::names(row).map(Into::into).collect();
             return Ok(());
         }
         let is_again = new.iter().all(|name| asked_again.contains(name));
@@ -260,10 +260,12 @@ impl<C: Columns> Tables<C> {
                 let table = &mut self.all[place];
                 table.unknown = asked_again;
                 table.ask_due = Some(now + UNKNOWN_TIME);
-                Ok(())
             }
-            extended => extended,
+            extended => extended?,
         }
+        // Not before: a mapping that is refused is asked for with every row that has the column.
+        self.all[place].shape = members::names(row).map(Into::into).collect();
+        Ok(())
     }
 
     async fn extend(&mut self, client: &Client, place: usize, new: Vec<String>, now: Instant) -> Result<()> {

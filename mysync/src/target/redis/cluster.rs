@@ -18,7 +18,8 @@
 //! later. A node's data only ever goes back in time as a whole, rows and cursors alike, so:
 //! - the least of the masters' cursors is where to go on: all rows of all nodes are at least as new;
 //! - one that is missing anywhere means that slots came back empty, and everything is replayed. Rows that are there already do
-//!   not go back meanwhile.
+//!   not go back meanwhile. The first step of a replay moves all cursors, back too, and the missing ones last: where slots have
+//!   changed their master meanwhile, one that is ahead would hide how far the replay came, were it cut short.
 //!
 //! A master that owns none of these slots, so fewer than 64 in a row, has no cursor: what it loses is not noticed. This is said
 //! in the log.
@@ -235,6 +236,7 @@ impl Cluster {
     }
 
     async fn move_cursors(&mut self, rows: &Rows, steps: &[&Step]) -> Result<()> {
+        self.set_back(rows, steps).await?;
         let now = Instant::now();
         let masters = self.masters();
         let mut calls = Vec::new();
@@ -258,16 +260,41 @@ impl Cluster {
                 }
             }
         }
+        self.run_moves(calls, of).await?;
+        for step in steps {
+            if let Some(held) = self.held.get_mut(&step.partition) {
+                held.applied = Some(step.cursor_after);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a replay begins, moves the cursors back that are ahead of it.
+    async fn set_back(&mut self, rows: &Rows, steps: &[&Step]) -> Result<()> {
+        let (mut calls, mut of) = (Vec::new(), Vec::new());
+        for step in steps.iter().filter(|step| step.cursor_before.is_none()) {
+            let Some(held) = self.held.get(&step.partition) else {
+                continue;
+            };
+            let ahead = held.cursors.iter().enumerate();
+            let ahead = ahead.filter_map(|(index, before)| Some((index, (*before)?)));
+            for (index, before) in ahead.filter(|(_, before)| before.offset > step.cursor_after.offset) {
+                let (slot, key) = cursor_key(rows, index, &step.partition);
+                let mut call = self.nodes.script(slot, Script::Cursor, &[&key]);
+                call.arg(cursor_text(Some(before))).arg(step.cursor_after.to_string());
+                calls.push(call);
+                of.push((*step, index));
+            }
+        }
+        self.run_moves(calls, of).await
+    }
+
+    async fn run_moves(&mut self, calls: Vec<Call>, of: Vec<(&Step, usize)>) -> Result<()> {
         let what = || "cannot move the cursors in the Redis Cluster".to_owned();
         for ((step, index), answer) in of.into_iter().zip(self.nodes.run(calls, what).await?) {
             answer.extract_error().map_err(|error| sort(&error, what()))?;
             if let Some(held) = self.held.get_mut(&step.partition) {
                 held.cursors[index] = Some(step.cursor_after);
-            }
-        }
-        for step in steps {
-            if let Some(held) = self.held.get_mut(&step.partition) {
-                held.applied = Some(step.cursor_after);
             }
         }
         Ok(())

@@ -12,6 +12,9 @@ use crate::target::{Cursor, Outcome, Step};
 use redis::{Cmd, Pipeline, Value};
 use std::collections::BTreeMap;
 
+/// Redis 6 takes 1,048,576.
+const ARGUMENTS_MAX: usize = 1_000_000;
+
 pub(super) struct Server {
     access: Access,
     place: Place,
@@ -123,5 +126,70 @@ fn command(rows: &Rows, script: &str, step: &Step) -> Result<Cmd> {
     for change in &step.changes {
         rows.add(&mut command, change)?;
     }
-    Ok(command)
+    // Redis 6 closes the connection over a longer command; a step that is refused comes again in halves.
+    match command.args_iter().count() {
+        arguments if arguments > ARGUMENTS_MAX => Err(Error::definite("a step has more arguments than Redis takes")
+            .detail(format!("{arguments} of at most {ARGUMENTS_MAX}"))
+            .hint("set a smaller writer.redis.batch_changes_max")),
+        _ => Ok(command),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, TEMPLATE};
+    use crate::target::{RowChange, TableName};
+    use serde_json::value::RawValue;
+    use std::sync::Arc;
+
+    fn rows() -> Rows {
+        let text = TEMPLATE.replace("password_env = \"MYSYNC_MYSQL_PASSWORD\"", "password = \"p\"");
+        let config = config::parse(&text, "test.toml").unwrap();
+        Rows::new(config.writer.redis.as_ref().unwrap(), "p").unwrap()
+    }
+
+    fn step(changes: usize, columns: usize) -> Step {
+        let columns: Vec<String> = (0..columns).map(|column| format!("\"c{column}\":1")).collect();
+        let row = format!("{{{}}}", columns.join(","));
+        let table = Arc::new(TableName {
+            database: "d".into(),
+            table: "t".into(),
+        });
+        let change = |id: usize| RowChange {
+            table: Arc::clone(&table),
+            key: vec![("id".into(), id.to_string())],
+            row: RawValue::from_string(row.clone()).ok(),
+            version: 1,
+            columns_changed: None,
+        };
+        Step {
+            partition: Partition {
+                topic: "p.d.t".into(),
+                number: 0,
+            },
+            cursor_before: None,
+            cursor_after: Cursor {
+                offset: 1,
+                version: None,
+            },
+            changes: (0..changes).map(change).collect(),
+        }
+    }
+
+    #[test]
+    fn a_step_that_is_too_wide_for_one_command_is_refused_and_its_halves_are_not() {
+        let (rows, arguments) = (rows(), |command: Cmd| command.args_iter().count());
+        assert_eq!(
+            command(&rows, "s", &step(2, 3)).map(arguments).unwrap(),
+            3 + 1 + 2 + 4 + 2 * 7
+        );
+        let error = command(&rows, "s", &step(2_000, 300)).unwrap_err();
+        assert_eq!(error.kind, Kind::Definite, "{error}");
+        assert!(command(&rows, "s", &step(1_000, 300)).is_ok());
+        assert!(
+            command(&rows, "s", &step(1, 4_096)).is_ok(),
+            "no table has more columns"
+        );
+    }
 }

@@ -36,6 +36,16 @@ pub(super) enum Wait {
     For(Barrier),
 }
 
+impl Wait {
+    /// What it is once partitions begin anew, which may be before what the barrier has seen applied: asked for again.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Wait::None => Wait::None,
+            Wait::ToAsk | Wait::For(_) => Wait::ToAsk,
+        }
+    }
+}
+
 impl<'a, Q: Queue, T: Target + 'a> Engine<'a, Q, T> {
     /// Sets up a barrier for fence rows that have come, and lets those go whose barrier is passed.
     pub(super) fn follow_barriers(&mut self) {

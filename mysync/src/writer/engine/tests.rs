@@ -2,12 +2,16 @@
 
 mod world;
 
+use super::barriers::Wait;
+use super::{Done, Engine};
 use crate::error::Error;
 use crate::metrics::WriterMetrics;
 use crate::metrics::orders::{Order, Place};
 use crate::source::mysql::DescribedColumn;
+use crate::writer::Barrier;
+use crate::writer::lanes::Round;
 use std::sync::Arc;
-use world::{World, embedded, message, partition, status, tell, until, until_stopped};
+use world::{Memory, World, embedded, message, partition, status, tell, until, until_stopped};
 
 const DATA: &str = "p.d.t";
 const OTHER: &str = "p.d.u";
@@ -203,4 +207,25 @@ async fn a_source_that_refuses_to_say_ends_the_writer() {
     let error = world.run(false, forever).await.unwrap_err();
     assert_eq!(error.what, "wrong password");
     assert_eq!(error.detail.as_deref(), Some("asked for the columns of d.t"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_run_is_looked_for_anew_when_partitions_begin_anew() {
+    let world = world();
+    let options = world.options(true, &Arc::default());
+    let mut engine = Engine::new(&world, Memory(world.clone()), &options).await.unwrap();
+    let broken = || Error::transient("the connection broke");
+    engine.goal = Wait::For(Barrier::new([(partition(DATA), 10)].into()));
+    engine
+        .done(Done::Applied(Round::default(), Err(broken())))
+        .await
+        .unwrap();
+    assert!(matches!(engine.goal, Wait::ToAsk), "{:?}", engine.goal);
+    engine.goal = Wait::For(Barrier::new([(partition(DATA), 10)].into()));
+    engine.join_again(broken()).await.unwrap();
+    assert!(matches!(engine.goal, Wait::ToAsk), "{:?}", engine.goal);
+    // A writer that runs for ever has none.
+    engine.goal = Wait::None;
+    engine.join_again(broken()).await.unwrap();
+    assert!(matches!(engine.goal, Wait::None), "{:?}", engine.goal);
 }

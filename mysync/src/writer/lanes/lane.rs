@@ -154,13 +154,18 @@ impl Lane {
     }
 
     /// While a refused record is looked for: the next item that may be taken.
-    pub(super) fn next_searched(&mut self) -> Option<Item> {
+    pub(super) fn searched(&self) -> Option<&Item> {
         let is_idle = self.on_its_way.is_none() && matches!(self.fences, Fences::None);
-        let search = self.search.as_mut().filter(|_| is_idle)?;
+        let search = self.search.as_ref().filter(|_| is_idle)?;
         match self.taken.changes < search.records_max {
-            true => search.waiting.pop_front(),
+            true => search.waiting.front(),
             false => None,
         }
+    }
+
+    /// That item.
+    pub(super) fn take_searched(&mut self) -> Option<Item> {
+        self.search.as_mut()?.waiting.pop_front()
     }
 
     /// What is applied next, if anything: changes, or where a change of nothing but the cursor is wanted, that.

@@ -118,21 +118,25 @@ impl World {
         person: impl AsyncFnOnce(&Arc<WriterMetrics>),
     ) -> Result<Summary> {
         let metrics: Arc<WriterMetrics> = Arc::default();
-        let options = Options {
+        let options = self.options(until_caught_up, &metrics);
+        super::super::run(self, Memory(self.clone()), &options, person(&metrics)).await
+    }
+}
+
+impl World {
+    pub(super) fn options(&self, until_caught_up: bool, metrics: &Arc<WriterMetrics>) -> Options {
+        Options {
             prefix: "p".into(),
             bounds: Bounds {
                 changes_max: 100,
                 bytes_max: 1_000_000,
             },
             until_caught_up,
-            metrics: Arc::clone(&metrics),
+            metrics: Arc::clone(metrics),
             debezium: self.asks(),
-        };
-        super::super::run(self, Memory(self.clone()), &options, person(&metrics)).await
+        }
     }
-}
 
-impl World {
     fn asks(&self) -> Option<AskColumns> {
         self.0.borrow().answers.as_ref()?;
         let world = self.clone();
@@ -292,7 +296,7 @@ impl Subscriber for Reader {
     async fn close(self) {}
 }
 
-struct Memory(World);
+pub(super) struct Memory(pub(super) World);
 
 impl Target for Memory {
     fn name(&self) -> &'static str {

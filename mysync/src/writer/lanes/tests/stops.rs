@@ -1,6 +1,7 @@
 //! Records that cannot be applied: the search for the one, and what a person can do.
 
 use super::*;
+use crate::source::mysql::DescribedColumn;
 
 const FIRST: i64 = 100;
 
@@ -166,4 +167,59 @@ fn a_target_that_does_not_even_move_the_cursor_is_no_matter_of_a_record() {
     let round = lanes.take_settling_steps();
     let reason = Error::definite("no");
     assert_eq!(lanes.refused(&round.steps[0], reason.clone()), Err(reason));
+}
+
+/// A row of a table whose key is a BIGINT UNSIGNED, as Debezium publishes it.
+fn embedded(partition: &Partition, offset: i64) -> Message {
+    let fields = "[{\"type\":\"int64\",\"field\":\"id\"}]";
+    let row = format!("{{\"type\":\"struct\",\"fields\":{fields},\"field\":\"after\"}}");
+    let payload = format!("{{\"op\":\"c\",\"after\":{{\"id\":{offset}}},\"source\":{{\"db\":\"d\",\"table\":\"t\"}}}}");
+    let framed = |fields: &str, payload: &str| {
+        let schema = format!("{{\"type\":\"struct\",\"fields\":{fields}}}");
+        format!("{{\"schema\":{schema},\"payload\":{payload}}}").into_bytes()
+    };
+    Message {
+        key: framed(fields, &format!("{{\"id\":{offset}}}")),
+        value: Some(framed(&format!("[{row}]"), &payload)),
+        ..message(partition, offset, 1, Some(1))
+    }
+}
+
+#[test]
+fn a_search_waits_for_what_mysql_says_of_columns_too() {
+    let (mut lanes, data) = (lanes(1_000), partition("p.d.t", 0));
+    lanes.read_debezium();
+    started(&mut lanes, &[&data]);
+    let all: Vec<Message> = (0..4).map(|offset| embedded(&data, offset)).collect();
+    let unsigned = || {
+        Some(vec![DescribedColumn {
+            name: "id".into(),
+            data_type: "bigint".into(),
+            column_type: "bigint unsigned".into(),
+            precision: Some(20),
+            fraction_digits: None,
+        }])
+    };
+    let told = |lanes: &mut Lanes| {
+        let table = Arc::clone(lanes.wanted().unwrap());
+        lanes.tell(&table, unsigned());
+        lanes.sort().unwrap();
+    };
+    deliver(&mut lanes, all.clone());
+    told(&mut lanes);
+    assert_eq!(apply(&mut lanes, &data, "3"), [(data.to_string(), 4)]);
+    lanes.start(&data, None, 0);
+    lanes.deliver(all, BTreeMap::new());
+    // Somebody alters the table, and what was told is not so any more.
+    let table = Arc::new(TableName {
+        database: "d".into(),
+        table: "t".into(),
+    });
+    lanes.sort().unwrap();
+    assert_eq!(apply(&mut lanes, &data, "3"), [(data.to_string(), 2)]);
+    lanes.tell(&table, None);
+    lanes.sort().unwrap();
+    assert_eq!((lanes.wanted(), lanes.stopped().count()), (Some(&table), 0));
+    told(&mut lanes);
+    assert_eq!(apply(&mut lanes, &data, "3"), [(data.to_string(), 2)]);
 }
