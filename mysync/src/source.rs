@@ -48,6 +48,8 @@ pub struct Server {
     pub uuid: String,
     /// Whether `gtid_mode` is ON.
     pub gtid: bool,
+    /// Whether it takes writes and nobody else's.
+    pub is_primary: bool,
 }
 
 /// A server's transactions.

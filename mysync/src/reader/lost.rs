@@ -3,7 +3,8 @@
 //! 1. The history ([`super::history`]) tells which versions the lost transactions had.
 //! 2. The records in the topics of tables, which have versions in their headers, tell the rows. Compaction may have removed
 //!    a lost transaction's record of a row for a later record of the same row, so the rows of all records from the first lost
-//!    version on are taken: to read a row too many does no harm.
+//!    version on are taken: to read a row too many does no harm. A lost statement about a table counts, too, though it has no
+//!    version of its own: what was read of the table because of it was published with the versions that follow.
 //! 3. Each lost transaction is a record of the topic `<prefix>.__lost`, and its rows are refreshed from the server that is the
 //!    primary now ([`super::refresh`]): both in the Kafka transaction of the first checkpoint on that server, so a reader that
 //!    dies before it finds everything again.
@@ -93,7 +94,7 @@ pub(super) async fn find<S: Source, Q: Queue>(
         let names_columns = source.facts().await?.names_columns;
         require_replaceable(&committed.iter().collect::<Vec<_>>(), names_columns)?;
     }
-    committed.retain(|line| line.changes > 0);
+    committed.retain(|line| line.changes > 0 || line.ddl);
     let suspects = before.is_sequenced.then_some(before.next_version);
     let mut transactions: Vec<Transaction> = committed.iter().map(|line| Transaction::new(line, server)).collect();
     let first = committed.iter().map(|line| line.first);
@@ -273,6 +274,13 @@ impl Transaction {
     }
 
     fn line(&self) -> String {
+        if self.changes == 0 {
+            return format!(
+                "{}: a statement about a table, at version {}",
+                self.name(),
+                self.first_version
+            );
+        }
         let last = self.first_version.saturating_add_unsigned(self.changes) - 1;
         let tables: Vec<&str> = self.tables.keys().map(String::as_str).collect();
         format!(
@@ -404,6 +412,7 @@ mod tests {
             address: "db:3306".into(),
             uuid: UUID.into(),
             gtid: true,
+            is_primary: true,
         };
         let lines = [line(1, 2, UUID, 5), line(5, 3, UUID, 7)];
         let transactions: Vec<Transaction> = lines.iter().map(|line| Transaction::new(line, &server)).collect();

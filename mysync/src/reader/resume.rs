@@ -9,7 +9,8 @@
 //! | another | on none | an anchor, and from there to the checkpoint the same changes ([`super::anchor`]). Changes that it lacks are lost |
 //! | another | on one of them | none: refused |
 //!
-//! A server that only lags never comes here: [`crate::source::topology`] does not choose it. On another server a new epoch
+//! A server that only lags is waited for: with GTID [`crate::source::topology`] does not choose it, without it is told by what
+//! it lacks here, and by being a replica. On another server a new epoch
 //! begins, so that versions keep rising whatever becomes of the old server's last changes.
 
 use super::Options;
@@ -238,6 +239,14 @@ fn go_on_located(server: &Server, checkpoint: Checkpoint, located: Located) -> R
         trail,
         lost_from,
     } = located;
+    if lost_from.is_some() && !server.is_primary {
+        return Err(Error::transient(format!(
+            "the server is a replica that lacks changes which are published already: {}",
+            server.address
+        ))
+        .detail("it may only lag, and then has them later")
+        .hint("wait for it; or promote it, if it will never have them"));
+    }
     tracing::warn!(
         from = checkpoint.position.server_uuid,
         to = server.uuid,
@@ -373,7 +382,51 @@ fn gone_files(from: &str, held: &[String]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{gone_files, is_beyond};
+    use super::*;
+    use crate::checkpoint::Trail;
+
+    #[test]
+    fn a_replica_that_lacks_what_was_published_is_waited_for_and_a_primary_has_lost_it() {
+        let position = Position {
+            server_uuid: "new".into(),
+            file: "binlog.000001".into(),
+            offset: 4,
+            file_born_s: 0,
+            gtid_set: None,
+        };
+        let go_on = |is_primary: bool, lost_from: Option<Version>| {
+            let server = Server {
+                address: "db:3306".into(),
+                uuid: "new".into(),
+                gtid: false,
+                is_primary,
+            };
+            let trail = Trail {
+                scheme: 1,
+                hash: 2,
+                anchor: None,
+            };
+            let checkpoint = Checkpoint {
+                position: position.clone(),
+                next_version: Version::FIRST,
+                prepared: Vec::new(),
+                refreshes: 0,
+                is_sequenced: false,
+                numbering: 0,
+                trail: None,
+            };
+            let located = Located {
+                position: position.clone(),
+                trail,
+                lost_from,
+            };
+            go_on_located(&server, checkpoint, located).map(|resumed| resumed.lost)
+        };
+        let lost = Some(Version::FIRST);
+        assert!(go_on(false, lost).unwrap_err().is_transient());
+        assert_eq!(go_on(true, lost), Ok(lost.map(Lost::From)));
+        assert_eq!(go_on(false, None), Ok(None));
+    }
 
     #[test]
     fn a_file_is_beyond_those_of_its_own_base_only() {

@@ -25,6 +25,7 @@ use crate::encode::Frame;
 use crate::error::{Error, Result};
 use crate::queue::leadership::Tenure;
 use crate::queue::{Batch, Publisher, Queue, Topic, TopicId};
+use crate::schema::TableName;
 use crate::source::Source;
 use crate::stop::Stop;
 use crate::stop_point::{self, StopPoint};
@@ -34,7 +35,7 @@ use futures::FutureExt;
 use packed::{Unpacking, next};
 use rows::Table;
 use statements::Statements;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
@@ -79,6 +80,8 @@ struct Progress {
     tracker: Tracker,
     format: Format,
     tables: HashMap<u64, Table>,
+    /// Followed tables that have come since the session began: what they were published with may not be committed yet.
+    introduced: BTreeSet<TableName>,
     next_version: Version,
     batch: Batch,
     frame: Frame,
@@ -197,6 +200,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             tracker: Tracker::new(checkpoint.position)?,
             format: Format::default(),
             tables: HashMap::new(),
+            introduced: BTreeSet::new(),
             next_version: checkpoint.next_version,
             batch,
             frame: Frame::default(),

@@ -251,7 +251,13 @@ impl Alter<'_> {
                 self.clauses.push(Clause::DropConstraint);
                 return tokens.name().map(drop);
             }
-            "INDEX" | "KEY" | "CHECK" => {
+            "INDEX" | "KEY" => {
+                tokens.next();
+                let is_primary = tokens.name()?.eq_ignore_ascii_case("PRIMARY");
+                self.clauses.extend(is_primary.then_some(Clause::DropPrimaryKey));
+                return Some(());
+            }
+            "CHECK" => {
                 tokens.next();
                 return tokens.name().map(drop);
             }

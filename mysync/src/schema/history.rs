@@ -122,7 +122,8 @@ impl History {
             match outcome.and_then(|table| self.require_charsets(table)) {
                 Ok(table) if self.tables.get(&name) == Some(&table) => {}
                 Ok(table) if filter.follows_any(&name.0, "") => self.learn(name, table),
-                Ok(_) => {}
+                // Of a table that is not followed nothing is kept, not what was known of it while it was, either.
+                Ok(_) => drop(self.forget(&name)),
                 Err(why) => {
                     self.forget(&name);
                     unclear.insert(name, why.to_owned());

@@ -200,9 +200,25 @@ fn truncate(tokens: &mut Tokens, schema: &str) -> Option<Vec<TableChange>> {
     })
 }
 
+/// Only that of the primary key says how rows are known.
+fn drop_index(tokens: &mut Tokens, schema: &str) -> Option<Vec<TableChange>> {
+    if !tokens.name()?.eq_ignore_ascii_case("PRIMARY") {
+        return Some(Vec::new());
+    }
+    let (database, table) = tokens.skip("ON").then(|| tokens.table(schema)).flatten()?;
+    Some(vec![TableChange {
+        database,
+        table,
+        change: Change::Alter(vec![Clause::DropPrimaryKey]),
+    }])
+}
+
 fn drop_statement(tokens: &mut Tokens, schema: &str) -> Option<Vec<TableChange>> {
     if tokens.skip("TEMPORARY") {
         return Some(Vec::new());
+    }
+    if tokens.skip("INDEX") {
+        return drop_index(tokens, schema);
     }
     let is_database = tokens.skip("DATABASE") || tokens.skip("SCHEMA");
     if !is_database && !tokens.skip("TABLE") && !tokens.skip("TABLES") {

@@ -169,6 +169,7 @@ impl MySqlSource {
             address: self.servers.endpoints[index].address.clone(),
             uuid: answer.uuid.clone(),
             gtid: answer.executed.is_some(),
+            is_primary: answer.is_primary(),
         };
         let gtids = reached.and_then(|reached| reached.gtids);
         let reached = Reached {

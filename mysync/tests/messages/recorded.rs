@@ -137,6 +137,7 @@ impl Source for RecordedSource {
             address: "recorded:3306".into(),
             uuid: position(FILE_START).server_uuid,
             gtid: false,
+            is_primary: true,
         })
     }
 

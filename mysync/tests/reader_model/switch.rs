@@ -98,6 +98,7 @@ impl Source for Cluster {
             address: format!("memory{}:3306", self.followed),
             uuid: uuid(server_number(self.followed)),
             gtid: true,
+            is_primary: true,
         })
     }
 

@@ -85,6 +85,7 @@ impl Source for MemorySource {
             address: "memory:3306".into(),
             uuid: UUID.into(),
             gtid: false,
+            is_primary: true,
         })
     }
 

@@ -243,6 +243,7 @@ impl Source for Memory {
             address: "memory:3306".into(),
             uuid: UUID.into(),
             gtid: false,
+            is_primary: true,
         })
     }
 

@@ -13,6 +13,13 @@ use crate::reader::tracker::Decision;
 use crate::reader::xa::Xid;
 use crate::source::Source;
 use crate::version::Version;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Records that are committed can be read once the broker has written the transaction's mark behind them, which it does after it has
+/// answered; with another broker in its place it takes some seconds.
+const MARKS_PATIENCE: Duration = Duration::from_secs(30);
+const MARKS_PAUSE: Duration = Duration::from_millis(50);
 
 pub(super) const DEFECT_HINT: &str = "this is a defect: please report it with the events around";
 
@@ -88,8 +95,9 @@ impl<S: Source, Q: Queue> Session<'_, S, Q> {
         let Some(transaction) = self.progress.prepared.find(&decided.decision) else {
             return Err(prepared::unknown(decided.decision.xid()));
         };
-        let mut scan = self.queue.scan(prepared::TOPIC, transaction.lowest_offset()).await?;
-        let mut end_offset = 0;
+        let lowest = transaction.lowest_offset();
+        let mut scan = self.queue.scan(prepared::TOPIC, lowest).await?;
+        let (mut end_offset, give_up) = (0, Instant::now() + MARKS_PATIENCE);
         for index in 0..transaction.chunk_count() {
             let Some(transaction) = self.progress.prepared.find(&decided.decision) else {
                 break;
@@ -99,7 +107,14 @@ impl<S: Source, Q: Queue> Session<'_, S, Q> {
             let events = match held {
                 Some(events) => events,
                 None => loop {
-                    let record = scan.next().await?.ok_or_else(|| prepared::missing(&key))?;
+                    let Some(record) = scan.next().await? else {
+                        if Instant::now() > give_up {
+                            return Err(prepared::missing(&key));
+                        }
+                        tokio::time::sleep(MARKS_PAUSE).await;
+                        scan = self.queue.scan(prepared::TOPIC, lowest.max(end_offset)).await?;
+                        continue;
+                    };
                     end_offset = record.offset + 1;
                     if let (true, Some(events)) = (record.key == key.as_bytes(), record.value) {
                         break events;

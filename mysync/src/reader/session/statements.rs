@@ -14,7 +14,7 @@ use crate::reader::tracker::{Ddl, Tracker, shorten};
 use crate::schema::{self, History, Statement, Survey, TableChange, TableName};
 use crate::source::{Cascade, Facts, Parent, Source};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The compacted topic of the schema history.
@@ -156,7 +156,11 @@ impl<S: Source, Q: Queue> Session<'_, S, Q> {
     async fn refresh_tables(&mut self, database: &str, table: &str, statement: &str) -> Result<()> {
         let names = match table.is_empty() {
             false => vec![(database.to_owned(), table.to_owned())],
-            true => self.queue.tables().await?,
+            true => {
+                let published = self.queue.tables().await?.into_iter();
+                let names: BTreeSet<TableName> = published.chain(self.progress.introduced.iter().cloned()).collect();
+                names.into_iter().collect()
+            }
         };
         let (filter, now) = (self.context.filter, self.progress.next_version);
         for name in names

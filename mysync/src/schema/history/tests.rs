@@ -66,6 +66,19 @@ fn the_swap_of_online_schema_change_tools_is_followed_though_the_new_table_is_no
 }
 
 #[test]
+fn what_a_table_was_is_forgotten_when_it_changes_while_its_database_is_not_followed() {
+    let mut history = History::default();
+    apply(
+        &mut history,
+        &filter("\"shop.*\""),
+        &["CREATE TABLE t (id INT PRIMARY KEY, a INT)"],
+    );
+    assert_eq!(columns(&history, "t").unwrap(), "id a");
+    apply(&mut history, &filter("\"other.*\""), &["ALTER TABLE t CHANGE a c INT"]);
+    assert_eq!(columns(&history, "t"), None);
+}
+
+#[test]
 fn what_cannot_be_told_is_looked_up_and_not_kept() {
     let filter = filter("\"shop.*\"");
     let mut history = History::default();

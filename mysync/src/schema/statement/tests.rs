@@ -45,6 +45,7 @@ fn statements_are_told_apart() {
         ("DROP /*!40005 TEMPORARY */ TABLE a", "Harmless"),
         ("DROP DATABASE IF EXISTS x", "drop! x."),
         ("DROP INDEX i ON t", "Harmless"),
+        ("DROP INDEX `PRIMARY` ON b.t", "alter! b.t"),
         ("DROP VIEW v", "Harmless"),
         (
             "/* online */ RENAME TABLE a TO b, c.d TO c.e",
@@ -127,6 +128,8 @@ fn clauses_that_leave_the_rows_are_told_from_those_that_change_them() {
         "RENAME COLUMN a TO b",
         "ADD CONSTRAINT c PRIMARY KEY (a)",
         "DROP PRIMARY KEY",
+        "DROP INDEX `PRIMARY`",
+        "DROP KEY `primary`",
         "CONVERT TO CHARACTER SET utf8mb4",
         "ENGINE=BLACKHOLE",
         "DROP PARTITION p0, p1",

@@ -164,6 +164,10 @@ fn alter_table_is_applied_as_the_server_applies_it() {
             "i int not null, a int, b varchar(5) latin1, c enum('x') gbk key(i)".into(),
         ),
         (
+            "DROP INDEX `PRIMARY`, ADD PRIMARY KEY (a, b(3))",
+            "id int either, a int not null, b varchar(5) latin1 not null, c enum('x') gbk key(a, b)".into(),
+        ),
+        (
             "DROP PRIMARY KEY, ADD PRIMARY KEY (a, b(3))",
             "id int either, a int not null, b varchar(5) latin1 not null, c enum('x') gbk key(a, b)".into(),
         ),

@@ -28,10 +28,13 @@ impl Endpoint {
     fn sort_server(&self, server: &ServerError, what: String) -> Error {
         let user = &self.config.user;
         match server.code {
-            // Too many connections, shutting down, lost packets, lock waits: these pass.
-            1040 | 1053 | 1077 | 1079 | 1129 | 1152..=1161 | 1184 | 1203 | 1205 | 1213 => {
+            // Too many connections, shutting down, lost packets, lock waits, a KILL QUERY: these pass.
+            1040 | 1053 | 1077 | 1079 | 1129 | 1152..=1161 | 1184 | 1203 | 1205 | 1213 | 1317 => {
                 Error::transient(what).detail(server)
             }
+            3024 => Error::transient(what)
+                .detail(server)
+                .hint("the server gives a statement less time than it takes: raise its max_execution_time, or set it to 0"),
             1045 | 1698 => Error::definite(what).detail(server).hint(format!(
                 "check that '{user}'@'%' exists and its password{}",
                 self.tls_hint()

@@ -53,6 +53,7 @@ impl Source for MemorySource {
             address: "memory:3306".into(),
             uuid: self.uuid(),
             gtid: false,
+            is_primary: true,
         })
     }
 

@@ -1,0 +1,77 @@
+//! A statement that emptied a table, of which the stores were told, and that the new primary has never seen: the rows come back. On
+//! real servers with GTID. Needs Docker and the lab's images; without them it fails with the remedy.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "reader/consumer.rs"]
+#[allow(dead_code)] // The tests of the reader look at more of a record.
+mod consumer;
+#[path = "switch/world.rs"]
+#[allow(dead_code)] // The other tests of switches do more.
+mod world;
+
+use consumer::{read_all, read_partitions};
+use fixtures::Lab;
+use mysync::config::{self, OnDdl};
+use mysync::stop;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use world::{TOPIC, World, read, wait};
+
+impl World {
+    /// Of each row, whether its last record has a value.
+    async fn rows(&self) -> BTreeMap<String, bool> {
+        let mut seen = read_all(&self.lab, TOPIC).await;
+        seen.sort_by_key(|record| record.version);
+        let is_there = |value: Option<String>| value.is_some_and(|value| !value.contains("\"op\":\"d\""));
+        seen.into_iter()
+            .map(|record| (record.key, is_there(record.value)))
+            .collect()
+    }
+}
+
+#[tokio::test]
+async fn rows_that_a_lost_truncate_took_come_back() {
+    let lab = Lab::builder().mysql("8.0").replicas(1).gtid(true).brokers(1);
+    let lab = lab.start().await.unwrap();
+    let mut config = config::parse(&lab.config_toml("switch", &["shop.*"]), "test.toml").unwrap();
+    config.reader.on_ddl = OnDdl::Refresh;
+    let [primary, replica] = [0, 1].map(|index| lab.mysql(index).unwrap().clone());
+    primary
+        .sql("CREATE DATABASE shop; CREATE TABLE shop.a (id INT PRIMARY KEY)")
+        .await
+        .unwrap();
+    let mut world = World {
+        lab,
+        metrics: Arc::default(),
+        written: Vec::new(),
+    };
+    let (sender, stop) = stop::channel();
+    let reading = read(config, Arc::clone(&world.metrics), stop);
+    let steps = async {
+        for _ in 0..3 {
+            world.insert(&primary).await;
+        }
+        world.published().await;
+        replica.wait_until_caught_up(&primary).await.unwrap();
+        replica.stop_receiving().await.unwrap();
+        primary.sql("TRUNCATE TABLE shop.a").await.unwrap();
+        let all = |rows: BTreeMap<String, bool>, there: bool| rows.len() == 3 && rows.values().all(|is| *is == there);
+        wait("the rows are published as gone", async || {
+            all(world.rows().await, false).then_some(())
+        })
+        .await;
+        primary.kill().await.unwrap();
+        replica.promote().await.unwrap();
+        wait("they are back", async || all(world.rows().await, true).then_some(())).await;
+        assert_eq!(world.status().lost_transactions, 1);
+        sender.stop();
+        world
+    };
+    let (summary, world) = tokio::join!(reading, steps);
+    summary.unwrap();
+    let lost = read_partitions(&world.lab, "switch.__lost", 1).await;
+    let values: Vec<&str> = lost.iter().filter_map(|record| record.value.as_deref()).collect();
+    assert!(values.len() == 1 && values[0].contains("\"changes\":0"), "{values:?}");
+    world.lab.down().await.unwrap();
+}
