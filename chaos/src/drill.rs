@@ -322,6 +322,9 @@ impl Drill {
         if !(1..=READERS_MAX).contains(&self.lab.readers) {
             return refuse("lab.readers", format!("1 to {READERS_MAX}"));
         }
+        if self.faults.first().is_some_and(|fault| fault.after_the_one_above) {
+            return refuse("faults.after_the_one_above", "not in the first fault".into());
+        }
         for fault in &self.faults {
             if fault.kind.needs_replica() && self.lab.replicas == 0 {
                 return refuse("lab.replicas", format!("1 or more, for {}", fault.kind.word()));
@@ -376,6 +379,7 @@ mod tests {
             ("transfers_per_second = 200", "transfers_per_second = \"some\""),
             ("transfers_per_second = 200", "transfers_per_second = 0"),
             ("cure_at_seconds = 12", "cure_at_seconds = 21"),
+            ("cure_at_seconds = 12", "cure_at_seconds = 12\nafter_the_one_above = true"),
             ("targets = [\"redis\", \"elasticsearch\", \"hbase\"]", "targets = []"),
             (
                 "targets = [\"redis\", \"elasticsearch\", \"hbase\"]",

@@ -14,6 +14,7 @@ use futures::future::try_join_all;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -30,6 +31,9 @@ pub struct Request {
 struct Scheduled {
     plan: FaultPlan,
     fault: Box<dyn Fault>,
+    has_struck: watch::Sender<bool>,
+    /// Whether the one above has struck, if this one waits for it.
+    above: Option<watch::Receiver<bool>>,
 }
 
 /// Runs a drill, and judges what was recorded. An error means that there is no verdict: the harness failed before
@@ -53,8 +57,13 @@ pub async fn run(request: &Request) -> Result<Judgement> {
         .map(|plan| Scheduled {
             plan: plan.clone(),
             fault: fault::of(plan),
+            has_struck: watch::Sender::new(false),
+            above: None,
         })
         .collect();
+    for index in (1..faults.len()).filter(|index| request.drill.faults[*index].after_the_one_above) {
+        faults[index].above = Some(faults[index - 1].has_struck.subscribe());
+    }
 
     let mut working = Some(rig.bank.work());
     let went = tokio::select! {
@@ -121,8 +130,15 @@ async fn stop(working: &mut Option<Working>) -> Result<()> {
 impl Scheduled {
     async fn take_place(&mut self, rig: &Rig) -> Result<()> {
         let began = tokio::time::Instant::now();
-        tokio::time::sleep_until(began + Duration::from_secs(self.plan.at_seconds)).await;
+        let mut from = began;
+        if let Some(above) = &mut self.above {
+            // The sender lives as long as the schedule.
+            let _ = above.wait_for(|has_struck| *has_struck).await;
+            from = tokio::time::Instant::now();
+        }
+        tokio::time::sleep_until(from + Duration::from_secs(self.plan.at_seconds)).await;
         self.fault.strike(rig.surroundings()).await?;
+        self.has_struck.send_replace(true);
         report::progress("a fault has struck");
         tokio::time::sleep_until(began + Duration::from_secs(self.plan.cure_at_seconds)).await;
         self.fault.cure(rig.surroundings()).await?;

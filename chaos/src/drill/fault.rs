@@ -14,6 +14,9 @@ pub struct FaultPlan {
     pub target: Option<TargetName>,
     /// When it strikes, seconds into the phase `during`.
     pub at_seconds: u64,
+    /// When it strikes, seconds after the fault above it in the plan has struck, in place of the phase's beginning.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub after_the_one_above: bool,
     /// When its cure begins, seconds into the phase `during`.
     pub cure_at_seconds: u64,
 }
