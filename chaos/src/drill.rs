@@ -379,7 +379,10 @@ mod tests {
             ("transfers_per_second = 200", "transfers_per_second = \"some\""),
             ("transfers_per_second = 200", "transfers_per_second = 0"),
             ("cure_at_seconds = 12", "cure_at_seconds = 21"),
-            ("cure_at_seconds = 12", "cure_at_seconds = 12\nafter_the_one_above = true"),
+            (
+                "cure_at_seconds = 12",
+                "cure_at_seconds = 12\nafter_the_one_above = true",
+            ),
             ("targets = [\"redis\", \"elasticsearch\", \"hbase\"]", "targets = []"),
             (
                 "targets = [\"redis\", \"elasticsearch\", \"hbase\"]",

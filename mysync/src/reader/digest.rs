@@ -20,7 +20,7 @@ use crate::decode::{Body, Event, Image, RowChange, RowsKind, TableMap, TableMapE
 use crate::encode::refuse;
 use crate::error::Result;
 use crate::schema::{Statement, TableChange};
-use crate::tables::TableFilter;
+use crate::tables::{INTERNAL_DATABASE, TableFilter};
 use std::collections::HashMap;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -52,6 +52,8 @@ struct Open {
 pub(super) struct Marks {
     /// A statement about tables.
     pub(super) ddl: bool,
+    /// Such a statement changed rows of followed tables without row events.
+    pub(super) rewrites: bool,
     /// An XA transaction was prepared or decided.
     pub(super) xa: bool,
 }
@@ -156,6 +158,8 @@ impl Digest {
         let near = |change: &&TableChange| change.names().any(|(database, _)| is_near(database));
         for change in changes.iter().filter(near) {
             self.open.marks.ddl = true;
+            let is_internal = change.database == INTERNAL_DATABASE;
+            self.open.marks.rewrites |= !is_internal && change.change.changes_rows();
             let mut hash = xxh3_64(change.change.name().as_bytes());
             for (database, table) in change.names() {
                 for name in [database, table] {

@@ -67,6 +67,8 @@ pub(super) struct Committed {
     pub(super) identity: Identity,
     /// It has a statement about tables.
     pub(super) ddl: bool,
+    /// Such a statement changed rows of followed tables without row events.
+    pub(super) rewrites: bool,
     /// An XA transaction was prepared or decided by it.
     pub(super) xa: bool,
 }
@@ -144,6 +146,8 @@ struct StoredLine {
     xa: bool,
     #[prost(message, optional, tag = "8")]
     anchor: Option<StoredAnchor>,
+    #[prost(bool, tag = "9")]
+    rewrites: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -231,6 +235,7 @@ impl Recorder {
             skipped: first.seq().saturating_sub(self.version.seq()),
             changes,
             ddl: marks.ddl,
+            rewrites: marks.rewrites,
             xa: marks.xa,
             ..StoredLine::default()
         };
@@ -374,6 +379,7 @@ impl Past {
                 changes: line.changes,
                 identity,
                 ddl: line.ddl,
+                rewrites: line.rewrites,
                 xa: line.xa,
             }));
         }
@@ -418,6 +424,7 @@ mod tests {
             changes,
             identity,
             ddl: false,
+            rewrites: false,
             xa: false,
         })
     }
@@ -443,7 +450,11 @@ mod tests {
         recorder.anchor(&anchor(2, 6));
         recorder.anchor(&anchor(3, 6));
         recorder.flush(0, &mut batch);
-        let ddl = Marks { ddl: true, xa: false };
+        let ddl = Marks {
+            ddl: true,
+            rewrites: true,
+            xa: false,
+        };
         // Three versions were taken by nothing that stands in the binlog.
         recorder.hashed(version(15), 0, ddl, 7).unwrap();
         recorder.anchor(&anchor(4, 7));
@@ -458,6 +469,7 @@ mod tests {
                 changes: 0,
                 identity: Identity::Hash(7),
                 ddl: true,
+                rewrites: true,
                 xa: false,
             }),
             Line::Anchor(anchor(4, 7)),

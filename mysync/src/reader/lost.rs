@@ -3,8 +3,8 @@
 //! 1. The history ([`super::history`]) tells which versions the lost transactions had.
 //! 2. The records in the topics of tables, which have versions in their headers, tell the rows. Compaction may have removed
 //!    a lost transaction's record of a row for a later record of the same row, so the rows of all records from the first lost
-//!    version on are taken: to read a row too many does no harm. A lost statement about a table counts, too, though it has no
-//!    version of its own: what was read of the table because of it was published with the versions that follow.
+//!    version on are taken: to read a row too many does no harm. A lost statement that changed rows without row events counts, too,
+//!    though it has no version of its own: what was read because of it was published with the versions that follow.
 //! 3. Each lost transaction is a record of the topic `<prefix>.__lost`, and its rows are refreshed from the server that is the
 //!    primary now ([`super::refresh`]): both in the Kafka transaction of the first checkpoint on that server, so a reader that
 //!    dies before it finds everything again.
@@ -94,7 +94,7 @@ pub(super) async fn find<S: Source, Q: Queue>(
         let names_columns = source.facts().await?.names_columns;
         require_replaceable(&committed.iter().collect::<Vec<_>>(), names_columns)?;
     }
-    committed.retain(|line| line.changes > 0 || line.ddl);
+    committed.retain(|line| line.changes > 0 || line.rewrites);
     let suspects = before.is_sequenced.then_some(before.next_version);
     let mut transactions: Vec<Transaction> = committed.iter().map(|line| Transaction::new(line, server)).collect();
     let first = committed.iter().map(|line| line.first);
@@ -370,6 +370,7 @@ mod tests {
                 number,
             },
             ddl: false,
+            rewrites: false,
             xa: false,
         }
     }
