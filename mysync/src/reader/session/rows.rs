@@ -49,13 +49,7 @@ impl Progress {
             let (database, table) = (&map.database, &map.table);
             let form = &context.options.form;
             let topic = publisher.declare(form.topic(database, table)).await?;
-            if !self
-                .introduced
-                .iter()
-                .any(|known| known.0 == *database && known.1 == *table)
-            {
-                self.introduced.insert((database.clone(), table.clone()));
-            }
+            self.introduced.insert((database.clone(), table.clone()));
             let configured = context.keys.get(&format!("{}.{}", map.database, map.table));
             Some(form.table(&map, topic, configured.map(Vec::as_slice))?)
         } else {
