@@ -1,5 +1,6 @@
 //! A dump while clients change the same rows, the reader is killed again and again, and the primary dies in the middle: every row in
-//! Redis equals the new primary's. `MYSYNC_DUMP_ROWS`, `MYSYNC_DUMP_KILLS` and `MYSYNC_DUMP_RATE` make it large (ci/nightly).
+//! every store equals the new primary's. `MYSYNC_DUMP_ROWS`, `MYSYNC_DUMP_KILLS` and `MYSYNC_DUMP_RATE` make it large, and
+//! `MYSYNC_DUMP_STORES`, `redis` unless it says otherwise, has the stores (ci/nightly).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -123,18 +124,24 @@ async fn a_dump_survives_kills_of_the_reader_and_a_switch_of_the_primary() {
         size("MYSYNC_DUMP_KILLS", 3),
         size("MYSYNC_DUMP_RATE", 300),
     );
-    let lab = Lab::builder()
+    let stores = std::env::var("MYSYNC_DUMP_STORES").unwrap_or_else(|_| "redis".into());
+    let stores: Vec<&str> = stores.split(',').collect();
+    let mut lab = Lab::builder()
         .name("dump")
         .mysql("8.0")
         .replicas(1)
         .gtid(true)
         .semi_sync(true)
-        .brokers(1)
-        .redis()
-        .start()
-        .await
-        .unwrap();
-    let lab = Arc::new(lab);
+        .brokers(1);
+    for store in &stores {
+        lab = match *store {
+            "redis" => lab.redis(),
+            "elasticsearch" => lab.elasticsearch(),
+            "hbase" => lab.hbase(),
+            other => panic!("MYSYNC_DUMP_STORES: {other} is none of redis, elasticsearch, hbase"),
+        };
+    }
+    let lab = Arc::new(lab.start().await.unwrap());
     fill(lab.primary().unwrap(), rows).await;
     lab.mysql(1)
         .unwrap()
@@ -147,7 +154,10 @@ async fn a_dump_survives_kills_of_the_reader_and_a_switch_of_the_primary() {
         lab.config("dump", &["shop.*"]).reader("start = \"newest\"").toml(),
     )
     .unwrap();
-    let writer = start(&lab, &["writer", "redis"], &config, "writer.log");
+    let writers: Vec<Child> = stores
+        .iter()
+        .map(|store| start(&lab, &["writer", store], &config, &format!("writer-{store}.log")))
+        .collect();
     let mut reader = start(&lab, &["reader"], &config, "reader.log");
     // A reader that begins with what is new does not see a request from before its first checkpoint, which the heartbeat follows.
     fixtures::wait_for("the reader has a checkpoint", CHECKPOINT_DEADLINE, async || {
@@ -223,6 +233,7 @@ async fn a_dump_survives_kills_of_the_reader_and_a_switch_of_the_primary() {
     let checked = Config::parse(&servers.toml(), "mysync.toml").unwrap();
     let report = check(&checked, &Options::default(), &Silent).await.unwrap();
     assert_eq!(report.verdict, Verdict::Consistent, "{report:#?}");
+    assert_eq!(report.stores.len(), stores.len(), "{report:#?}");
     assert!(report.rows_mysql() > rows / 2, "{report:#?}");
-    drop((reader, writer));
+    drop((reader, writers));
 }
