@@ -230,7 +230,8 @@ async fn a_dump_survives_kills_of_the_reader_and_a_switch_of_the_primary() {
 
     let mut servers = lab.config("dump", &["shop.*"]);
     servers = servers.servers(vec![lab.mysql(1).unwrap().address()]);
-    let checked = Config::parse(&servers.toml(), "mysync.toml").unwrap();
+    let text = servers.toml() + "\n[check]\nsettle_seconds_max = 600\n";
+    let checked = Config::parse(&text, "mysync.toml").unwrap();
     let report = check(&checked, &Options::default(), &Silent).await.unwrap();
     assert_eq!(report.verdict, Verdict::Consistent, "{report:#?}");
     assert_eq!(report.stores.len(), stores.len(), "{report:#?}");
