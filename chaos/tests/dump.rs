@@ -17,6 +17,8 @@ use tokio::process::{Child, Command};
 
 /// Between two looks at what is waited for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+/// Clients that change rows meanwhile; a commit waits for the replica.
+const CLIENTS: u64 = 4;
 /// Rows that one statement inserts.
 const INSERTED_AT_ONCE: u64 = 1_000;
 /// Longest time until the reader's first checkpoint.
@@ -175,10 +177,10 @@ async fn a_dump_survives_kills_of_the_reader_and_a_switch_of_the_primary() {
         Arc::default(),
         Arc::new(AtomicUsize::new(0)),
     );
-    let clients: Vec<_> = (0..2)
+    let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let (lab, server, done, stop) = (lab.clone(), Arc::clone(&server), Arc::clone(&done), Arc::clone(&stop));
-            tokio::spawn(work(lab, server, rows, rate / 2, done, stop))
+            tokio::spawn(work(lab, server, rows, rate / CLIENTS, done, stop))
         })
         .collect();
     let begun = Instant::now();
