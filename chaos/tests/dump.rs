@@ -18,7 +18,7 @@ use tokio::process::{Child, Command};
 /// Between two looks at what is waited for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// Clients that change rows meanwhile; a commit waits for the replica.
-const CLIENTS: u64 = 4;
+const CLIENTS: u64 = 16;
 /// Rows that one statement inserts.
 const INSERTED_AT_ONCE: u64 = 1_000;
 /// Longest time until the reader's first checkpoint.

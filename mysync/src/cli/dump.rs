@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// How often the reader's progress is asked for.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// When nobody has taken the request up for so long, a person is told.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -50,6 +50,9 @@ use std::time::Duration;
 /// How long one question to the brokers may take before it is asked again.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A full queue of records is looked at again so soon, not after the library's second.
+const FETCH_QUEUE_BACKOFF_MS: &str = "5";
+
 /// A Kafka cluster.
 #[derive(Debug, Clone)]
 pub struct KafkaQueue {
@@ -110,6 +113,20 @@ impl KafkaQueue {
             // What the library would print is in the errors that it returns; a broker that dies is not our failure.
             .set("log_level", "2");
         connection::secure(&mut config, &self.config.kafka);
+        config
+    }
+
+    /// What consumers share that read a topic up to its end; they are no members of their group.
+    fn reading_config(&self, group: String, isolation: &str) -> ClientConfig {
+        let mut config = self.client_config();
+        config
+            .set("group.id", group)
+            .set("isolation.level", isolation)
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            // The end is told by an answer without records, which the broker would hold back.
+            .set("fetch.wait.max.ms", "10")
+            .set("fetch.queue.backoff.ms", FETCH_QUEUE_BACKOFF_MS);
         config
     }
 

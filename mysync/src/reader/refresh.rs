@@ -232,7 +232,7 @@ impl Refresh {
             .for_each(Chunk::complain);
         let (works, lanes) = (&self.works, &self.lanes);
         let is_begun = |id: &str| lanes.iter().any(|lane| lane.id == id);
-        self.telling.tell(source, || works.progress(is_begun));
+        self.telling.tell(source, works.is_over(), || works.progress(is_begun));
         for (id, progress) in self.works.over() {
             if self.telling.has_told_end(&id, &progress) {
                 self.works.remove(&id);

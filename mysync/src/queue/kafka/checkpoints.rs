@@ -106,13 +106,7 @@ fn search(queue: &KafkaQueue) -> Result<Option<Found>> {
 
 fn consumer(queue: &KafkaQueue, topic: &str, isolation: &str) -> Result<BaseConsumer<Quiet>> {
     queue
-        .client_config()
-        .set("group.id", format!("{topic}.lookup"))
-        .set("isolation.level", isolation)
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        // The end is told by an answer without records, which the broker would hold back.
-        .set("fetch.wait.max.ms", "10")
+        .reading_config(format!("{topic}.lookup"), isolation)
         .set("auto.offset.reset", "error")
         .create_with_context(Quiet)
         .map_err(|error| sort(&error, "cannot make a Kafka consumer"))

@@ -48,11 +48,7 @@ fn read(queue: &KafkaQueue, partition: &Partition, offset: i64) -> Result<OwnedM
     let what = || format!("cannot read the record again: {partition} at offset {offset}");
     let bytes_max = queue.config.kafka.message_bytes_max.saturating_add(MORE_BYTES);
     let consumer: BaseConsumer<Quiet> = queue
-        .client_config()
-        .set("group.id", format!("{}.{TOPIC}", partition.topic))
-        .set("isolation.level", "read_committed")
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
+        .reading_config(format!("{}.{TOPIC}", partition.topic), "read_committed")
         .set("auto.offset.reset", "error")
         .set("fetch.message.max.bytes", bytes_max.to_string())
         .set(

@@ -65,12 +65,7 @@ pub(super) fn start(queue: &KafkaQueue, topic: String, before: Version, key_end:
 
 fn consumer(queue: &KafkaQueue, isolation: &str, topic: &str) -> Result<BaseConsumer<Quiet>> {
     queue
-        .client_config()
-        .set("group.id", format!("{topic}.outdated"))
-        .set("isolation.level", isolation)
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .set("fetch.wait.max.ms", "10")
+        .reading_config(format!("{topic}.outdated"), isolation)
         .set("queued.max.messages.kbytes", FETCHED_KILOBYTES_MAX.to_string())
         .set("auto.offset.reset", "error")
         .create_with_context(Quiet)
@@ -93,7 +88,10 @@ struct Seen<'m> {
 impl Search {
     fn run(&self, observer: &BaseConsumer<Quiet>) -> Result<()> {
         let what = || format!("cannot read the ends of topic {}", self.topic);
-        let metadata = observer.fetch_metadata(Some(&self.topic), ANSWER_TIMEOUT);
+        // Asked by both: who does not know a topic's leader yet waits for the library's next look at its topics, a second.
+        let asked = observer.fetch_metadata(Some(&self.topic), ANSWER_TIMEOUT);
+        asked.map_err(|error| sort(&error, what()))?;
+        let metadata = self.consumer.fetch_metadata(Some(&self.topic), ANSWER_TIMEOUT);
         let metadata = metadata.map_err(|error| sort(&error, what()))?;
         let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions().iter());
         for partition in partitions.map(rdkafka::metadata::MetadataPartition::id) {

@@ -73,13 +73,7 @@ impl<'s> Search<'s> {
     fn new(queue: &KafkaQueue, from: Version, messages: &'s mpsc::Sender<Result<Message>>) -> Result<Self> {
         let prefix = &queue.config.kafka.prefix;
         let consumer: BaseConsumer<Quiet> = queue
-            .client_config()
-            .set("group.id", format!("{prefix}.__published"))
-            .set("isolation.level", "read_committed")
-            .set("enable.auto.commit", "false")
-            .set("enable.partition.eof", "true")
-            // The end is told by an answer without records, which the broker would hold back.
-            .set("fetch.wait.max.ms", "10")
+            .reading_config(format!("{prefix}.__published"), "read_committed")
             .set("queued.max.messages.kbytes", FETCHED_KILOBYTES_MAX.to_string())
             .set("auto.offset.reset", "error")
             .create_with_context(Quiet)

@@ -44,13 +44,7 @@ pub(super) async fn start_near_end(queue: &KafkaQueue, name: &str, offsets: i64)
 
 fn consumer(queue: &KafkaQueue, topic: &str) -> Result<BaseConsumer<Quiet>> {
     queue
-        .client_config()
-        .set("group.id", format!("{topic}.scan"))
-        .set("isolation.level", "read_committed")
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        // The end is told by an answer without records, which the broker would hold back.
-        .set("fetch.wait.max.ms", "10")
+        .reading_config(format!("{topic}.scan"), "read_committed")
         .set("queued.max.messages.kbytes", FETCHED_KILOBYTES_MAX.to_string())
         .set("auto.offset.reset", "earliest")
         .create_with_context(Quiet)

@@ -30,7 +30,7 @@ mod observer;
 mod poller;
 mod topics;
 
-use super::{KafkaQueue, brokers, dead, sort};
+use super::{FETCH_QUEUE_BACKOFF_MS, KafkaQueue, brokers, dead, sort};
 use crate::config::WriterFormat;
 use crate::error::{Error, Result};
 use crate::queue::{Delivery, Partition, Subscriber};
@@ -141,8 +141,7 @@ fn consumer_config(queue: &KafkaQueue, group: &str) -> ClientConfig {
         .set("check.crcs", "true")
         .set("queued.max.messages.kbytes", FETCHED_AHEAD_KILOBYTES_MAX.to_string())
         .set("queued.min.messages", FETCHED_AHEAD_RECORDS.to_string())
-        // A full queue is looked at again soon, not after the library's second.
-        .set("fetch.queue.backoff.ms", "5")
+        .set("fetch.queue.backoff.ms", FETCH_QUEUE_BACKOFF_MS)
         .set("fetch.error.backoff.ms", "100")
         .set("fetch.max.bytes", FETCH_BYTES_MAX.to_string())
         .set("max.partition.fetch.bytes", FETCH_PARTITION_BYTES_MAX.to_string())

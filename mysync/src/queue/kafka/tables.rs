@@ -31,12 +31,7 @@ pub(super) async fn find(queue: &KafkaQueue) -> Result<Vec<TableName>> {
 fn find_blocking(queue: &KafkaQueue) -> Result<Vec<TableName>> {
     let prefix = &queue.config.kafka.prefix;
     let consumer: BaseConsumer<Quiet> = queue
-        .client_config()
-        .set("group.id", format!("{prefix}.__tables"))
-        .set("isolation.level", "read_committed")
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .set("fetch.wait.max.ms", "10")
+        .reading_config(format!("{prefix}.__tables"), "read_committed")
         .set("auto.offset.reset", "earliest")
         .create_with_context(Quiet)
         .map_err(|error| sort(&error, "cannot make a Kafka consumer"))?;

@@ -1,4 +1,5 @@
-//! Telling how far refreshes are, in the table that those look at who asked for them: once a second, beside the stream.
+//! Telling how far refreshes are, in the table that those look at who asked for them: once a second, and at
+//! once when nothing is left to be done, beside the stream.
 
 use crate::error::{Error, Result};
 use crate::source::{Progress, Source};
@@ -22,9 +23,11 @@ pub(super) struct Telling {
 }
 
 impl Telling {
-    /// Tells what differs from what was told last.
-    pub(super) fn tell<S: Source>(&mut self, source: &S, now: impl FnOnce() -> Vec<(String, Progress)>) {
-        if self.task.is_some() || self.next_at.is_some_and(|at| at > Instant::now()) {
+    /// Tells what differs from what was told last; `is_over` when nothing is left to be done.
+    pub(super) fn tell<S: Source>(&mut self, source: &S, is_over: bool, now: impl FnOnce() -> Vec<(String, Progress)>) {
+        let is_early = self.next_at.is_some_and(|at| at > Instant::now());
+        // A server that did not take it is not asked at once again.
+        if self.task.is_some() || (is_early && (!is_over || self.is_refused)) {
             return;
         }
         let now = now();

@@ -369,6 +369,13 @@ impl Works {
         }
     }
 
+    /// Whether all works are tables that are over, and stored as such.
+    pub(super) fn is_over(&self) -> bool {
+        let is_over =
+            |work: &Work| matches!(&work.task, Task::Table(table) if table.is_over()) && work.stage == Stage::Stored;
+        self.list.iter().all(is_over)
+    }
+
     /// The tables that are over.
     pub(super) fn over(&self) -> Vec<(String, Progress)> {
         let line = |work: &Work| match &work.task {
