@@ -94,6 +94,10 @@ pub struct Checkpoint {
     /// What finds the position in the binlogs of another server; `None` on a server with GTID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trail: Option<Trail>,
+    /// With GTID, the transactions that were passed over where the stream began, or began to follow other tables. No history tells
+    /// what they changed, and yet a row that was read from its table can show it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen: Option<String>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde hands out references
@@ -111,6 +115,7 @@ impl Checkpoint {
         if self.numbering != numbering {
             self.next_version = self.next_version.next_epoch()?;
             self.numbering = numbering;
+            self.unseen.clone_from(&self.position.gtid_set);
         }
         Ok(())
     }
@@ -166,6 +171,7 @@ mod tests {
                     place: Some(("binlog.000007".into(), 4_000)),
                 }),
             }),
+            unseen: Some("3e11fa47-71ca-11e1-9e33-c80aa9429562:1-2".into()),
         };
         assert_eq!(Checkpoint::decode(&checkpoint.encode()).unwrap(), checkpoint);
         assert!(Checkpoint::decode(b"{}").is_err());

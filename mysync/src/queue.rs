@@ -20,7 +20,7 @@ pub mod window;
 mod batch;
 mod scan;
 
-pub use batch::{Batch, Origin, Record};
+pub use batch::{Batch, MOVED, Origin, Record};
 pub use scan::{Published, Scan, StoredRecord};
 
 use crate::checkpoint::Checkpoint;

@@ -60,6 +60,7 @@ fn checkpoint() -> Checkpoint {
         is_sequenced: false,
         numbering: 0,
         trail: None,
+        unseen: None,
     }
 }
 

@@ -6,7 +6,7 @@ use super::{say, stop_on_signal};
 use clap::Args;
 use mysync::config::{self, Config};
 use mysync::error::{Error, Result};
-use mysync::reader::signal::{Signal, Wanted};
+use mysync::reader::signal::{OF_POLICY, Signal, Wanted};
 use mysync::schema::TableName;
 use mysync::source::mysql::MySqlSource;
 use mysync::source::mysql::dump::Told;
@@ -186,11 +186,15 @@ async fn status(source: &MySqlSource, arguments: &Arguments) -> Result<ExitCode>
 /// Calls off what is going on, and waits until the reader has done so.
 async fn cancel(source: &MySqlSource, config: &Config, arguments: &Arguments, mut stop: Stop) -> Result<ExitCode> {
     let told = source.told().await?;
+    let (patterns, is_named) = (&arguments.table, !arguments.table.is_empty());
     let is_meant = |line: &&Told| {
         let (database, table) = &line.progress.table;
-        let patterns = &arguments.table;
+        // What a policy wants is called off only where the table is named.
         !line.progress.state.is_end()
-            && (patterns.is_empty() || patterns.iter().any(|pattern| matches(pattern, database, table)))
+            && match is_named {
+                true => patterns.iter().any(|pattern| matches(pattern, database, table)),
+                false => !line.progress.request.starts_with(OF_POLICY),
+            }
     };
     let meant: Vec<Told> = told.iter().filter(is_meant).cloned().collect();
     if meant.is_empty() {
@@ -205,7 +209,11 @@ async fn cancel(source: &MySqlSource, config: &Config, arguments: &Arguments, mu
     let signal = Signal {
         request: new_request("cancel"),
         cancel: true,
-        tables: meant.iter().map(wanted).collect(),
+        tables: if is_named {
+            meant.iter().map(wanted).collect()
+        } else {
+            Vec::new()
+        },
     };
     ask(source, &signal).await?;
     let asked_at = Instant::now();

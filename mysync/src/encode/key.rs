@@ -37,6 +37,49 @@ pub fn parse(key: &[u8]) -> Result<Vec<(String, KeyValue)>> {
     members.0.into_iter().filter(is_column).map(value).collect()
 }
 
+/// A key's values as texts: what stores know its row by, whatever the columns are called and of whichever type. A key that cannot
+/// be read stands for itself.
+pub fn texts(key: &[u8]) -> Vec<u8> {
+    let Ok(columns) = parse(key) else { return key.to_vec() };
+    let mut texts = Vec::new();
+    for (_, value) in columns {
+        texts.extend_from_slice(value.text().as_bytes());
+        // In no text.
+        texts.push(0xff);
+    }
+    texts
+}
+
+impl KeyValue {
+    fn text(&self) -> String {
+        match self {
+            KeyValue::Int(number) => number.to_string(),
+            KeyValue::UInt(number) => number.to_string(),
+            KeyValue::Double(number) => format!("{number:?}"),
+            KeyValue::Bool(bit) => bit.to_string(),
+            KeyValue::Text(text) => text.clone(),
+        }
+    }
+
+    /// Values of other types with the same text.
+    pub fn of_other_types(&self) -> Vec<KeyValue> {
+        let text = self.text();
+        let numbers = [
+            text.parse().ok().map(KeyValue::Int),
+            text.parse().ok().map(KeyValue::UInt),
+            text.parse().ok().map(KeyValue::Double),
+        ];
+        let mut others: Vec<KeyValue> = numbers
+            .into_iter()
+            .flatten()
+            .filter(|other| other.text() == text)
+            .collect();
+        others.push(KeyValue::Text(text));
+        others.retain(|other| other != self);
+        others
+    }
+}
+
 fn value_of(value: &Value) -> Option<KeyValue> {
     match value {
         Value::Bool(bit) => Some(KeyValue::Bool(*bit)),
@@ -78,6 +121,21 @@ impl<'de> Deserialize<'de> for Members {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_tell_rows_apart_as_stores_do() {
+        assert_eq!(texts(br#"{"a":7,"b":"x"}"#), b"7\xffx\xff");
+        assert_eq!(texts(br#"{"id":"7"}"#), texts(br#"{"uid":7}"#));
+        assert_ne!(texts(br#"{"a":"1","b":"2"}"#), texts(br#"{"a":"12","b":""}"#));
+        assert_eq!(texts(b"7"), b"7");
+        assert_eq!(
+            KeyValue::Int(7).of_other_types(),
+            [KeyValue::UInt(7), KeyValue::Text("7".into())]
+        );
+        assert_eq!(KeyValue::Text("07".into()).of_other_types(), []);
+        let double = [KeyValue::Double(1.5)];
+        assert_eq!(KeyValue::Text("1.5".into()).of_other_types(), double);
+    }
 
     #[test]
     fn columns_keep_their_order_and_the_table_is_none() {

@@ -4,14 +4,15 @@
 //! | --- | --- |
 //! | the row | `op` r with the row in `after`, as Debezium's incremental snapshot has it |
 //! | none | `op` d and a tombstone; of `before` nothing is known but the key |
+//! | none, but a row with the same values in the key's columns, which have other names or types now | a tombstone with header `mysync.moved` |
 //!
-//! Both have `source.snapshot` "incremental".
+//! The first two have `source.snapshot` "incremental".
 
 use super::key::{self, KeyValue};
 use super::{Form, Frame, Records, TableEncoder, refuse};
 use crate::decode::{Cell, ColumnSchema, ColumnType, KeyPart, Row, TableMap, TableRows};
 use crate::error::Result;
-use crate::queue::{Batch, TopicId};
+use crate::queue::{Batch, MOVED, TopicId};
 use crate::version::Version;
 
 /// The id of a collation of UTF-8.
@@ -62,6 +63,21 @@ impl TableEncoder {
         records.value(key.clone(), [Some(row), None], b'd')?;
         records.push(key, None);
         Ok(())
+    }
+
+    /// Appends the record of a key that is not in the table, while the row of its values is.
+    pub fn encode_moved(&mut self, key: &[u8], index: u32, frame: &mut Frame, version: Version, batch: &mut Batch) {
+        let mut records = Records {
+            table: self,
+            row: index,
+            frame,
+            version,
+            batch,
+        };
+        let key = records.append(|bytes| bytes.extend_from_slice(key));
+        records.push(key.clone(), None);
+        // Its value is of no meaning.
+        records.batch.add_header(MOVED, key.start..key.start);
     }
 }
 

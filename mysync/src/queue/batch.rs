@@ -41,6 +41,9 @@ struct Slot {
     value: Option<Range<usize>>,
 }
 
+/// The header of a tombstone that ends a key, and no row: stores hold the row by its values, which have another key now.
+pub const MOVED: &str = "mysync.moved";
+
 /// One record, borrowed from its batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record<'a> {

@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::queue::kafka::topic_name;
 use crate::queue::{Batch, Message, Publisher, Queue, Topic};
 use crate::schema::TableName;
+use crate::source::gtid_set::GtidSet;
 use crate::source::{Server, Source};
 use crate::tables::INTERNAL_DATABASE;
 use crate::version::Version;
@@ -121,7 +122,7 @@ pub(super) async fn find<S: Source, Q: Queue>(
         let keys = rows.entry(table.clone()).or_default();
         count += usize::from(keys.insert(key));
         if keys.len() > TABLE_KEYS_MAX {
-            rows.remove(&table);
+            count -= rows.remove(&table).map_or(0, |keys| keys.len());
             tables.insert(table);
         }
         if count > KEYS_MAX {
@@ -140,6 +141,37 @@ pub(super) async fn find<S: Source, Q: Queue>(
     match options.on_lost {
         OnLost::Stop if !found.transactions.is_empty() => Err(found.refuse(server)),
         OnLost::Stop | OnLost::Refresh => Ok(found),
+    }
+}
+
+/// Why all tables are to be read anew: MySQL lost transactions that the stream passed over where it began, and that rows which were
+/// read from their tables since may show, or lack.
+pub(super) fn unseen(
+    options: &Options,
+    server: &Server,
+    resumed: &Resumed,
+    before: Option<&Checkpoint>,
+) -> Result<Option<Error>> {
+    let passed_over = before.and_then(|before| before.unseen.as_ref());
+    let (Some(Lost::Gtids(lost)), Some(passed_over)) = (&resumed.lost, passed_over) else {
+        return Ok(None);
+    };
+    let both = passed_over.parse::<GtidSet>()?.intersection(lost);
+    if both.is_empty() {
+        return Ok(None);
+    }
+    let why = Error::definite("MySQL lost transactions from before the stream began, which rows that were read from tables may show")
+        .detail(format!("not on {}: {both}", server.address))
+        .hint(
+            "make the server the primary that has them; or set reader.on_lost = \"refresh\" and start again: then all tables are read \
+             anew from the server that is the primary now",
+        );
+    match options.on_lost {
+        OnLost::Stop => Err(why),
+        OnLost::Refresh => {
+            tracing::error!("all followed tables are read anew: {}", why.one_line());
+            Ok(Some(why))
+        }
     }
 }
 
@@ -357,7 +389,6 @@ impl Found {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::gtid_set::GtidSet;
 
     const UUID: &str = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
 

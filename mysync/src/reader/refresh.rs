@@ -174,7 +174,9 @@ impl Refresh {
     pub(super) fn again(&mut self, name: &TableName, reason: &str, now: Version) {
         let lanes = &self.lanes;
         let is_begun = |id: &str| lanes.iter().any(|lane| lane.id == id);
-        self.works.again(name, reason, now, is_begun);
+        // What is on its way of listed keys, or of a part of the table, may be from before.
+        let is_read = lanes.iter().any(|lane| lane.table == *name && !lane.chunks.is_empty());
+        self.works.again(name, reason, now, is_begun, is_read);
     }
 
     /// Adds all tables that are followed, since the position was lost.
@@ -345,10 +347,7 @@ impl Refresh {
             Refusal::Definite(error) if is_policy => {
                 return Err(error.detail(format!("{database}.{table} has to be read anew")));
             }
-            Refusal::Definite(error) => {
-                tracing::warn!(database, table, "a table cannot be dumped: {}", error.one_line());
-                self.end(&id, State::Failed, &error.one_line());
-            }
+            Refusal::Definite(error) => self.fail(index, &error),
         }
         Ok(())
     }

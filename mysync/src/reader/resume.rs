@@ -101,6 +101,7 @@ async fn begin<S: Source>(source: &mut S, options: &Options) -> Result<Resumed> 
     );
     Ok(Resumed {
         checkpoint: Checkpoint {
+            unseen: position.gtid_set.clone(),
             position,
             next_version: Version::FIRST,
             prepared: Vec::new(),
@@ -138,6 +139,7 @@ pub(super) async fn leap<S: Source>(
     );
     Ok(Resumed {
         checkpoint: Checkpoint {
+            unseen: position.gtid_set.clone(),
             position,
             next_version: checkpoint.next_version.next_epoch()?,
             prepared: Vec::new(),
@@ -311,9 +313,14 @@ async fn switch<S: Source>(source: &mut S, server: &Server, checkpoint: Checkpoi
         "another server is followed from now on"
     );
     let errant = errant::find(source, &position, &gtids.executed.minus(&reached)).await?;
+    let unseen = match &checkpoint.unseen {
+        Some(unseen) => Some(unseen.parse::<GtidSet>()?.minus(&lost).to_string()),
+        None => None,
+    };
     Ok(Resumed {
         checkpoint: Checkpoint {
             position,
+            unseen,
             next_version: checkpoint.next_version.next_epoch()?,
             ..checkpoint
         },
@@ -414,6 +421,7 @@ mod tests {
                 is_sequenced: false,
                 numbering: 0,
                 trail: None,
+                unseen: None,
             };
             let located = Located {
                 position: position.clone(),

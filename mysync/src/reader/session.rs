@@ -104,6 +104,8 @@ struct Progress {
     /// When rows that were read may be published again, while the stream has events.
     slice_at: Option<Instant>,
     trail: Trail,
+    /// See [`Checkpoint::unseen`].
+    unseen: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -134,15 +136,16 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
         options.metrics.set_server(&server.address);
         let history_topic = publisher.declare(Topic::Recent(history::TOPIC)).await?;
         let before = checkpoint.clone();
-        let (resumed, lost) = match (&gap, checkpoint) {
+        let (resumed, lost, unseen) = match (&gap, checkpoint) {
             (Some(why), Some(checkpoint)) => {
                 let leapt = leap(source, &server, checkpoint, options, why).await?;
-                (leapt, lost::Found::default())
+                (leapt, lost::Found::default(), None)
             }
             (_, checkpoint) => {
                 let resumed = resume(source, queue, filter, &server, checkpoint, options).await?;
+                let unseen = lost::unseen(options, &server, &resumed, before.as_ref())?;
                 let lost = lost::find(source, queue, options, &server, &resumed, before.as_ref()).await?;
-                (resumed, lost)
+                (resumed, lost, unseen)
             }
         };
         let (mut checkpoint, is_switched) = (resumed.checkpoint, resumed.is_switched);
@@ -189,7 +192,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
         if !found || gap.is_some() {
             refresh.ask(source.asked().await?);
         }
-        if let Some(why) = &gap {
+        if let Some(why) = gap.as_ref().or(unseen.as_ref()) {
             let mut tables = source.tables().await?;
             tables.extend(queue.tables().await?);
             refresh.add_all(&tables, filter, checkpoint.next_version, why);
@@ -217,6 +220,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             refresh,
             slice_at: None,
             trail,
+            unseen: checkpoint.unseen,
         };
         let committed_at = Instant::now();
         Ok(Self {
@@ -409,6 +413,7 @@ impl<'r, S: Source, Q: Queue> Session<'r, S, Q> {
             is_sequenced: self.context.options.is_sequenced,
             numbering: self.context.options.numbering,
             trail: self.progress.trail.checkpoint(),
+            unseen: self.progress.unseen.clone(),
         };
         self.context.options.metrics.commit_begun(&checkpoint.position);
         self.publisher.commit(checkpoint).await?;

@@ -23,6 +23,8 @@ pub(super) struct Trail {
     sighted: Option<Sighting>,
     /// Changes of the open transaction.
     changes: u64,
+    /// Rows of followed tables went with the open transaction's, by foreign keys.
+    took_along: bool,
 }
 
 impl Trail {
@@ -42,12 +44,19 @@ impl Trail {
             anchor,
             sighted: None,
             changes: 0,
+            took_along: false,
         }
     }
 
     /// The open transaction has so many more changes.
     pub(super) fn count(&mut self, changes: u64) {
         self.changes += changes;
+    }
+
+    /// Rows of followed tables go with the open transaction's: if it is lost, what was published of them since has to be looked
+    /// at. Without GTID that is not known of a transaction without changes of its own.
+    pub(super) fn take_along(&mut self) {
+        self.took_along = true;
     }
 
     /// An anchor is in the open transaction.
@@ -58,9 +67,11 @@ impl Trail {
     /// The open transaction is complete, and `next` is the version behind its changes.
     pub(super) fn end(&mut self, tracker: &Tracker, next: Version) -> Result<()> {
         let changes = std::mem::take(&mut self.changes);
+        let took_along = std::mem::take(&mut self.took_along) && self.digest.hash().is_none();
         let marks = self.digest.end();
-        if changes > 0 || marks.is_some() {
-            let marks = marks.unwrap_or_default();
+        if changes > 0 || marks.is_some() || took_along {
+            let mut marks = marks.unwrap_or_default();
+            marks.rewrites |= took_along;
             let first = next.before(changes);
             match self.digest.hash() {
                 Some(hash) => self.recorder.hashed(first, changes, marks, hash)?,
@@ -83,6 +94,7 @@ impl Trail {
         self.digest.abandon();
         self.sighted = None;
         self.changes = 0;
+        self.took_along = false;
     }
 
     /// Whether the history is to be appended before the next transaction ends.

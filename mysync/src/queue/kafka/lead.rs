@@ -141,6 +141,7 @@ mod tests {
                 is_sequenced: false,
                 numbering: 0,
                 trail: None,
+                unseen: None,
             },
             offset,
             written_by: Some(written_by.into()),

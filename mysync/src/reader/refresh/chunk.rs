@@ -4,7 +4,7 @@
 //! what was read: such keys are remembered, and left to the stream. Changes before the first watermark need not be
 //! remembered, since they are in the answer.
 
-use crate::encode::TableEncoder;
+use crate::encode::{TableEncoder, key};
 use crate::error::{Error, Result};
 use crate::schema::TableName;
 use crate::source::{RowsAnswer, RowsRequest, Source, Wanted};
@@ -37,6 +37,10 @@ pub(in crate::reader) struct Chunk {
     pub(in crate::reader) table: TableName,
     /// The keys whose rows are wanted and have not been found; none of a range.
     pub(in crate::reader) wanted: Option<BTreeSet<Vec<u8>>>,
+    /// The texts of the wanted keys, by which stores know rows.
+    wanted_texts: HashSet<Vec<u8>>,
+    /// Those of the rows that were found.
+    held_texts: HashSet<Vec<u8>>,
     /// It is a range of the table's rows.
     pub(in crate::reader) is_range: bool,
     /// How many keys were asked for.
@@ -79,6 +83,8 @@ impl Chunk {
         };
         Self {
             table: request.table.clone(),
+            wanted_texts: wanted.iter().flatten().map(|key: &Vec<u8>| key::texts(key)).collect(),
+            held_texts: HashSet::new(),
             is_range: wanted.is_none(),
             asked_for: match &request.wanted {
                 Wanted::Keys { keys, .. } => keys.len(),
@@ -128,8 +134,17 @@ impl Chunk {
 
     /// The stream has changed this row.
     pub(super) fn touch(&mut self, key: &[u8]) {
+        if !self.is_open {
+            return;
+        }
+        if self.wanted.is_some() {
+            let texts = key::texts(key);
+            if self.wanted_texts.contains(&texts) {
+                self.held_texts.insert(texts);
+            }
+        }
         let is_asked_for = self.wanted.as_ref().is_none_or(|wanted| wanted.contains(key));
-        if self.is_open && is_asked_for && !self.is_overrun() && self.touched.insert(key.to_vec()) {
+        if is_asked_for && !self.is_overrun() && self.touched.insert(key.to_vec()) {
             self.touched_bytes += key.len() + TOUCHED_BYTES_EACH;
             if self.is_overrun() {
                 self.touched = HashSet::new();
@@ -144,6 +159,16 @@ impl Chunk {
 
     pub(in crate::reader) fn is_touched(&self, key: &[u8]) -> bool {
         self.touched.contains(key)
+    }
+
+    /// A row with this key is in the table.
+    pub(in crate::reader) fn hold(&mut self, key: &[u8]) {
+        self.held_texts.insert(key::texts(key));
+    }
+
+    /// Whether a row has, or the stream has told of one that has, the values of this key.
+    pub(in crate::reader) fn holds(&self, key: &[u8]) -> bool {
+        self.held_texts.contains(&key::texts(key))
     }
 
     /// Whether nothing can come of it.

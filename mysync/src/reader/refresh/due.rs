@@ -4,6 +4,7 @@ use super::Refresh;
 use super::chunk::{Chunk, Marked};
 use super::lane::Lane;
 use super::work::{Phase, Stage, Task};
+use crate::error::Error;
 use crate::source::State;
 
 impl Refresh {
@@ -32,6 +33,20 @@ impl Refresh {
     /// Gives a chunk back of which not all is published.
     pub(in crate::reader) fn give_back(&mut self, index: usize, chunk: Chunk) {
         self.lanes[index].chunks.push_front(chunk);
+    }
+
+    /// Whether a lane's work is a table that a person has asked for.
+    pub(in crate::reader) fn is_asked(&self, index: usize) -> bool {
+        let work = self.works.get(&self.lanes[index].id);
+        work.is_some_and(|work| matches!(&work.task, Task::Table(table) if table.reason.is_none()))
+    }
+
+    /// A lane's work cannot be done.
+    pub(in crate::reader) fn fail(&mut self, index: usize, error: &Error) {
+        let lane = &self.lanes[index];
+        let (id, (database, table)) = (lane.id.clone(), lane.table.clone());
+        tracing::warn!(database, table, "a table cannot be dumped: {}", error.one_line());
+        self.end(&id, State::Failed, &error.one_line());
     }
 
     /// All of a chunk is published, but for keys that are left since there were too many bytes.

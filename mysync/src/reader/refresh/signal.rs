@@ -7,6 +7,9 @@ use crate::decode::{ColumnSchema, RowsEvent, RowsKind, TableMap, Value};
 use crate::tables::{INTERNAL_DATABASE, SIGNAL_TABLE, WATERMARK_TABLE};
 use serde::{Deserialize, Serialize};
 
+/// What the name of a request begins with that nobody has made but a policy of the reader.
+pub const OF_POLICY: &str = "policy-";
+
 /// A table whose rows are acted upon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::reader) enum Watched {

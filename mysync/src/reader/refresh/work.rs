@@ -3,6 +3,7 @@
 //! Each work is a record. It is written when the work comes, when it has gone on, and deleted when it is done: always in the
 //! Kafka transaction of the checkpoint that says as much, so that a reader that starts anew finds what holds there.
 
+use super::signal::OF_POLICY;
 use crate::error::{Error, Result};
 use crate::queue::{Queue, StoredRecord};
 use crate::schema::TableName;
@@ -91,7 +92,7 @@ impl Table {
 
     /// Because of a policy: the reader stops if it cannot be done.
     pub(in crate::reader) fn because(mut self, reason: &str) -> Self {
-        self.request = format!("policy-{}", self.since.as_i64());
+        self.request = format!("{OF_POLICY}{}", self.since.as_i64());
         self.reason = Some(reason.to_owned());
         self
     }
@@ -289,9 +290,18 @@ impl Works {
         }
     }
 
-    /// Has a table read as a whole, again if that is going on already. What was published before `now` may be wrong.
-    pub(super) fn again(&mut self, name: &TableName, reason: &str, now: Version, is_begun: impl Fn(&str) -> bool) {
-        let table = Table::new(name, None, now).because(reason);
+    /// Has a table read as a whole, again if that is going on already. What was published before `now` may be wrong, and, where
+    /// rows of it are being read, what is published of them: then it is read twice.
+    pub(super) fn again(
+        &mut self,
+        name: &TableName,
+        reason: &str,
+        now: Version,
+        is_begun: impl Fn(&str) -> bool,
+        is_read: bool,
+    ) {
+        let mut table = Table::new(name, None, now).because(reason);
+        table.again = is_read;
         let id = table.id();
         let Some(work) = self.list.iter_mut().find(|work| work.id == id) else {
             return self.push(id, Task::Table(table));
@@ -302,7 +312,10 @@ impl Works {
                 before.reason.get_or_insert_with(|| reason.to_owned());
                 match is_begun(&id) || before.after.is_some() || before.phase == Phase::Gone {
                     true => before.again = true,
-                    false => before.restart(now),
+                    false => {
+                        before.restart(now);
+                        before.again = is_read;
+                    }
                 }
             }
             Task::Keys(_) => {}
@@ -502,14 +515,14 @@ mod tests {
         }
         // A table that is being read is read again behind that, one that waits is read once.
         let reads = |_: &str| true;
-        works.again(&name, "a cascade", version(20), |_| false);
+        works.again(&name, "a cascade", version(20), |_| false, false);
         let table = |works: &Works| match &works.get(&id).unwrap().task {
             Task::Table(table) => table.clone(),
             Task::Keys(_) => panic!(),
         };
         assert_eq!((table(&works).since, table(&works).again), (version(20), false));
-        works.again(&name, "a cascade", version(21), reads);
-        works.again(&name, "a cascade", version(22), reads);
+        works.again(&name, "a cascade", version(21), reads, false);
+        works.again(&name, "a cascade", version(22), reads, false);
         assert_eq!((table(&works).since, table(&works).again), (version(20), true));
         // Asked for by a person, it is still what the policy wants.
         works.add_table(Table::new(&name, None, version(10)));

@@ -6,7 +6,7 @@
 use super::{BATCH_BYTES, Context, Progress, Session, now_ns};
 use crate::config::Format;
 use crate::encode::{EventPlace, TableEncoder, refuse};
-use crate::error::Result;
+use crate::error::{Kind, Result};
 use crate::queue::{Publisher, Queue, TopicId};
 use crate::reader::refresh::{Chunk, Marked, Reading};
 use crate::source::Source;
@@ -71,7 +71,14 @@ impl Progress {
             }
         };
         let changes_before = self.open.changes;
-        let is_whole = self.publish_rows(&mut chunk, topic, marked, context)?;
+        let is_whole = match self.publish_rows(&mut chunk, topic, marked, context) {
+            // What a person has asked for, and what cannot be published, is no reason to stop everything else.
+            Err(error) if error.kind == Kind::Definite && self.refresh.is_asked(index) => {
+                self.refresh.fail(index, &error);
+                return Ok(());
+            }
+            published => published?,
+        };
         if is_whole {
             let left = self.publish_gone(&mut chunk, topic, marked, context, publisher).await?;
             let (database, table, rows) = (&chunk.table.0, &chunk.table.1, chunk.published);
@@ -124,6 +131,9 @@ impl Progress {
                 if chunk.looks_at_keys() {
                     key.clear();
                     encoder.write_key(&row, &mut key)?;
+                    if chunk.wanted.is_some() {
+                        chunk.hold(&key);
+                    }
                     // A row that was not asked for: its key is another in all but the column's collation.
                     let is_meant = chunk.wanted.as_mut().is_none_or(|wanted| wanted.remove(&key));
                     if !is_meant || chunk.is_touched(&key) {
@@ -156,6 +166,16 @@ impl Progress {
         for key in std::mem::take(&mut chunk.wanted).unwrap_or_default() {
             match (chunk.is_touched(&key), is_complete) {
                 (true, _) => {}
+                (false, _) if chunk.holds(&key) => {
+                    let (database, table) = (&chunk.table.0, &chunk.table.1);
+                    let (mut encoder, _) = context.options.form.gone(database, table, topic, &key)?;
+                    self.frame_read(&encoder, marked);
+                    let index = u32::try_from(chunk.published + chunk.gone).unwrap_or(u32::MAX);
+                    encoder.encode_moved(&key, index, &mut self.frame, self.next_version, &mut self.batch);
+                    chunk.gone += 1;
+                    self.count_read()?;
+                    self.send_if_full(publisher).await?;
+                }
                 (false, false) => left.push(key),
                 (false, true) => {
                     let (database, table) = (&chunk.table.0, &chunk.table.1);

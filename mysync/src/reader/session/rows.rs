@@ -91,6 +91,7 @@ impl Progress {
             && cascade::strikes(parent, rows, &table.map)?
         {
             let reason = format!("rows went with those of {}.{}", parent.table.0, parent.table.1);
+            self.trail.take_along();
             for child in &parent.children {
                 self.refresh.again(child, &reason, self.next_version);
             }

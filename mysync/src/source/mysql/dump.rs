@@ -6,9 +6,9 @@
 //! | `t_dump` | how far a table of a request is | the reader |
 
 use super::MySqlSource;
-use super::rows::write;
+use super::rows::{read_only, write};
 use crate::error::{Error, Result};
-use crate::reader::signal::Signal;
+use crate::reader::signal::{Signal, Wanted};
 use crate::source::{Progress, State};
 use crate::tables::{DUMP_TABLE, INTERNAL_DATABASE, SIGNAL_TABLE};
 use mysql_async::prelude::Queryable;
@@ -30,6 +30,8 @@ pub struct Told {
 pub(super) async fn tell(source: MySqlSource, progress: Vec<Progress>) -> Result<()> {
     let mut connection = source.connect().await?;
     prepare(&source, &mut connection, DUMP_TABLE).await?;
+    // A detail quotes whatever a person wrote: what its column cannot hold is told as far as it can.
+    write(&source, &mut connection, "SET SESSION sql_mode = ''").await?;
     write(&source, &mut connection, "START TRANSACTION").await?;
     let statement = format!(
         "INSERT INTO {INTERNAL_DATABASE}.{DUMP_TABLE} \
@@ -50,14 +52,17 @@ pub(super) async fn tell(source: MySqlSource, progress: Vec<Progress>) -> Result
             "detail" => &line.detail,
         };
         let told = connection.exec_drop(&statement, values).await;
-        told.map_err(|error| source.sort(error, "cannot tell how far a dump is"))?;
+        told.map_err(|error| {
+            read_only(&source, &error).unwrap_or_else(|| source.sort(error, "cannot tell how far a dump is"))
+        })?;
     }
     write(&source, &mut connection, "COMMIT").await?;
     connection.disconnect().await.ok();
     Ok(())
 }
 
-/// Requests of which nothing is told, oldest first.
+/// Requests of which nothing is told, oldest first. One that calls something off is none: it was carried out when it came, or
+/// what it is about was never begun, and then the tables are not asked for any more.
 pub(super) async fn asked(source: &MySqlSource, connection: &mut Conn) -> Result<Vec<String>> {
     if !is_there(source, connection, SIGNAL_TABLE).await? || !is_there(source, connection, DUMP_TABLE).await? {
         return Ok(Vec::new());
@@ -69,9 +74,29 @@ pub(super) async fn asked(source: &MySqlSource, connection: &mut Conn) -> Result
         Ok(rows.iter().filter_map(|row| row.get::<String, usize>(0)).collect())
     };
     let told = texts(connection, "request", DUMP_TABLE, "").await?;
-    let mut asked = texts(connection, "request", SIGNAL_TABLE, " ORDER BY id").await?;
-    asked.retain(|text| Signal::read(text).is_ok_and(|signal| !told.contains(&signal.request)));
-    Ok(asked)
+    let asked = texts(connection, "request", SIGNAL_TABLE, " ORDER BY id").await?;
+    let mut open: Vec<Signal> = Vec::new();
+    for signal in asked.iter().filter_map(|text| Signal::read(text).ok()) {
+        match signal.cancel {
+            true => call_off(&mut open, &signal),
+            false => open.push(signal),
+        }
+    }
+    open.retain(|signal| !signal.tables.is_empty() && !told.contains(&signal.request));
+    Ok(open
+        .iter()
+        .filter_map(|signal| serde_json::to_string(signal).ok())
+        .collect())
+}
+
+/// Takes what a request calls off out of the earlier ones.
+fn call_off(open: &mut [Signal], cancel: &Signal) {
+    for signal in open {
+        signal.tables.retain(|wanted| {
+            let is_it = |other: &Wanted| (&other.database, &other.table) == (&wanted.database, &wanted.table);
+            !cancel.tables.is_empty() && !cancel.tables.iter().any(is_it)
+        });
+    }
 }
 
 async fn is_there(source: &MySqlSource, connection: &mut Conn, table: &str) -> Result<bool> {

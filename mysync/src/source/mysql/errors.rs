@@ -28,8 +28,8 @@ impl Endpoint {
     fn sort_server(&self, server: &ServerError, what: String) -> Error {
         let user = &self.config.user;
         match server.code {
-            // Too many connections, shutting down, lost packets, lock waits, a KILL QUERY: these pass.
-            1040 | 1053 | 1077 | 1079 | 1129 | 1152..=1161 | 1184 | 1203 | 1205 | 1213 | 1317 => {
+            // Too many connections, also of one account, shutting down, lost packets, lock waits, a KILL QUERY: these pass.
+            1040 | 1053 | 1077 | 1079 | 1129 | 1152..=1161 | 1184 | 1203 | 1205 | 1213 | 1226 | 1317 => {
                 Error::transient(what).detail(server)
             }
             3024 => Error::transient(what)

@@ -245,22 +245,32 @@ async fn mark(source: &MySqlSource, connection: &mut Conn, reader: &str, mark: &
 
 /// A statement that changes something. A server that has become read-only is about to be left.
 pub(super) async fn write(source: &MySqlSource, connection: &mut Conn, statement: &str) -> Result<()> {
-    const READ_ONLY: [u16; 2] = [1290, 1836];
     let answer = tokio::time::timeout(
         Duration::from_secs(ANSWER_SECONDS_MAX),
         connection.query_drop(statement),
     );
     match answer.await {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(mysql_async::Error::Server(error))) if READ_ONLY.contains(&error.code) => {
-            Err(Error::transient(format!("the server takes no writes any more: {}", source.address())).detail(error))
+        Ok(Err(error)) => {
+            Err(read_only(source, &error)
+                .unwrap_or_else(|| source.sort(error, "cannot write into mysync's own tables")))
         }
-        Ok(Err(error)) => Err(source.sort(error, "cannot write into mysync's own tables")),
         Err(_) => Err(Error::transient(format!(
             "MySQL did not answer in {ANSWER_SECONDS_MAX} s: {}",
             source.address()
         ))
         .detail(statement)),
+    }
+}
+
+/// A server that has become read-only is about to be left.
+pub(super) fn read_only(source: &MySqlSource, error: &mysql_async::Error) -> Option<Error> {
+    const READ_ONLY: [u16; 2] = [1290, 1836];
+    match error {
+        mysql_async::Error::Server(error) if READ_ONLY.contains(&error.code) => {
+            Some(Error::transient(format!("the server takes no writes any more: {}", source.address())).detail(error))
+        }
+        _ => None,
     }
 }
 

@@ -71,9 +71,19 @@ impl Chunk {
         match self.send(lent, &self.rows, Some(shapes)) {
             Ok(()) => {}
             Err(error) if error.kind != Kind::Definite => return Err(error),
-            Err(error) => self.halve(lent, &self.rows, error, &mut refused)?,
+            Err(error) => {
+                // What was noted of their shapes may be of markers that are never sent, and is older than what is written now.
+                let mut shapes = shapes.lock().unwrap_or_else(PoisonError::into_inner);
+                self.rows.iter().for_each(|row| shapes.forget(self.hash(row)));
+                drop(shapes);
+                self.halve(lent, &self.rows, error, &mut refused)?;
+            }
         }
         Ok(refused)
+    }
+
+    fn hash(&self, row: &Row) -> u128 {
+        xxh3_128_with_seed(&row.key, self.table.seed)
     }
 
     /// What of these rows is refused, and the others written.
@@ -87,7 +97,7 @@ impl Chunk {
         }
         let (left, right) = rows.split_at(rows.len() / 2);
         for half in [left, right] {
-            // What is known of shapes may be of markers that were never sent: each row gets one.
+            // Nothing is known of their shapes: each row gets a marker.
             match self.send(lent, half, None) {
                 Ok(()) => {}
                 Err(error) if error.kind != Kind::Definite => return Err(error),

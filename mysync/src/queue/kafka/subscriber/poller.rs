@@ -7,7 +7,7 @@ use super::super::brokers::Brokers;
 use super::super::sort;
 use super::member::Place;
 use crate::error::{Error, Result};
-use crate::queue::{Delivery, Message, Partition};
+use crate::queue::{Delivery, MOVED, Message, Partition};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
@@ -245,6 +245,8 @@ impl State {
             match header.key {
                 "mysync.version" => version = text().and_then(|text| text.parse().ok()),
                 "mysync.table" => table = text().map(str::to_owned),
+                // It ends a key, and no row: like a mark, it moves the position only.
+                MOVED if record.payload().is_none() => return,
                 _ => {}
             }
         }

@@ -104,6 +104,7 @@ impl Bench {
             is_sequenced: false,
             numbering: 0,
             trail: None,
+            unseen: None,
         };
         self.commands
             .blocking_send(Command::Commit(Box::new(checkpoint)))
