@@ -64,9 +64,18 @@ pub async fn check(config: &Config, options: &Options, progress: &dyn Progress) 
     let mut session = mysql::connect(&config.source).await?;
     let asked = asked_tables(&options.tables)?;
     let tables = schema::tables(&mut session, config, &asked).await?;
-    if tables.is_empty() {
-        let what = format!("no table of {} matches", config.source.server);
-        let hint = "correct tables in [source] and --table: patterns <database>.<table>, in which * and ? match";
+    let absent = absent(config, &asked, &tables);
+    if tables.is_empty() || !absent.is_empty() {
+        let server = &config.source.server;
+        let what = match absent.is_empty() {
+            true => format!("no table of {server} matches"),
+            false => format!(
+                "not on {server}, or not for `{}` to see: {}",
+                config.source.user,
+                absent.join(", ")
+            ),
+        };
+        let hint = "correct tables in [source] and --table (patterns <database>.<table>, in which * and ? match), or grant SELECT";
         let unknown = sections
             .iter()
             .map(|section| StoreReport::unknown(section.name().word(), &what, hint));
@@ -98,6 +107,7 @@ pub async fn check(config: &Config, options: &Options, progress: &dyn Progress) 
         settle_deadline: None,
     };
     let outcome = run.compare().await;
+    let outcome = run.require_unaltered(outcome, &asked).await;
     run.finish(outcome, started).await
 }
 
@@ -292,6 +302,35 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// A table that was altered or dropped meanwhile was compared by columns that it has no more: that proves nothing, and errors
+    /// that come of it are none.
+    async fn require_unaltered(&mut self, outcome: Result<(), Stopped>, asked: &[Pattern]) -> Result<(), Stopped> {
+        if matches!(outcome, Err(Stopped::NoneLeft)) {
+            return outcome;
+        }
+        let now = match schema::tables(&mut self.session, self.config, asked).await {
+            Ok(now) => now,
+            Err(error) => return outcome.and(Err(error.into())),
+        };
+        let is_there = |table: &&Table| now.iter().any(|other| other.is_alike(table));
+        let altered = self
+            .tables
+            .iter()
+            .filter(|table| !is_there(table))
+            .map(Table::full_name);
+        let altered: Vec<String> = altered.collect();
+        if altered.is_empty() {
+            return outcome;
+        }
+        for side in self.sides.iter_mut().filter(|side| side.takes_part()) {
+            side.reason = Some(Reason {
+                what: format!("altered or dropped during the check: {}", altered.join(", ")),
+                hint: "check again while no statement changes tables".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
     async fn finish(mut self, outcome: Result<(), Stopped>, started: Instant) -> Result<Report, Error> {
         if let Some(fence) = self.fence.take() {
             // A marker row left behind harms nobody, and the comparison stands without its removal.
@@ -310,6 +349,27 @@ impl Run<'_> {
             started.elapsed().as_secs_f64(),
         ))
     }
+}
+
+/// Tables that are named and not there: a store may have rows of them.
+fn absent(config: &Config, asked: &[Pattern], tables: &[Table]) -> Vec<String> {
+    let patterns = if asked.is_empty() {
+        config.source.tables.as_slice()
+    } else {
+        asked
+    };
+    let named = patterns.iter().filter_map(Pattern::names);
+    let is_followed = |(database, name): &(String, String)| {
+        let excluded = &config.source.tables_exclude;
+        !excluded.iter().any(|pattern| pattern.matches(database, name))
+    };
+    let is_absent = |(database, name): &(String, String)| {
+        !tables
+            .iter()
+            .any(|table| (&table.database, &table.name) == (database, name))
+    };
+    let absent = named.filter(|named| is_followed(named) && is_absent(named));
+    absent.map(|(database, name)| format!("{database}.{name}")).collect()
 }
 
 fn asked_tables(names: &[String]) -> Result<Vec<Pattern>, Error> {

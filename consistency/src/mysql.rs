@@ -13,6 +13,7 @@ pub mod tls;
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::time::Duration;
 
 use futures::TryStreamExt;
 use mysql_async::prelude::Queryable;
@@ -32,6 +33,10 @@ const BATCH_BYTES_MAX: usize = 2 << 20;
 const BATCHES_WAITING_MAX: usize = 2;
 /// How long the server may wait while its rows are compared.
 const NET_WRITE_TIMEOUT_SECONDS: u32 = 3600;
+/// How long a session may have nothing to do while others read large tables: the longest that a server allows.
+const WAIT_TIMEOUT_SECONDS: u32 = 31_536_000;
+/// After so long without a word the server is asked whether it is there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 /// A row is at most as large as the protocol allows.
 const PACKET_BYTES_MAX: usize = 1 << 30;
 
@@ -58,10 +63,12 @@ pub async fn connect(source: &Source) -> Result<Conn, Error> {
         .pass(Some(source.password.reveal().to_owned()))
         .prefer_socket(false)
         .tcp_nodelay(true)
+        // A server that is gone without a word is noticed, however long nothing is asked or answered.
+        .tcp_keepalive(Some(KEEPALIVE))
         .max_allowed_packet(Some(PACKET_BYTES_MAX))
         .setup(vec![format!(
             "SET NAMES utf8mb4, SESSION time_zone = '+00:00', SESSION sql_mode = '', \
-             SESSION net_write_timeout = {NET_WRITE_TIMEOUT_SECONDS}"
+             SESSION net_write_timeout = {NET_WRITE_TIMEOUT_SECONDS}, SESSION wait_timeout = {WAIT_TIMEOUT_SECONDS}"
         )])
         .into();
     Conn::new(options).await.map_err(|error| {
@@ -88,28 +95,23 @@ pub fn stream(mut session: Conn, table: Table, projection: Projection) -> mpsc::
 /// Looks rows up by their keys. Absent rows are absent from the answer.
 pub async fn rows_by_key(session: &mut Conn, table: &Table, keys: &[&Key]) -> Result<HashMap<Key, Row>, Error> {
     let mut found = HashMap::with_capacity(keys.len());
-    if keys.is_empty() {
-        return Ok(found);
-    }
-    let mut statement = select(table, Projection::Whole);
-    for (place, key) in keys.iter().enumerate() {
-        statement.push_str(if place == 0 { " WHERE (" } else { ") OR (" });
-        for (place, (column, part)) in table.key_columns().zip(key.iter()).enumerate() {
-            let and = if place == 0 { "" } else { " AND " };
-            // Writing to a String cannot fail.
-            let _ = write!(
-                statement,
-                "{and}{} = {}",
-                quoted(&column.name),
-                literal(column.kind, part)
-            );
+    let mut rows: Vec<mysql_async::Row> = Vec::with_capacity(keys.len());
+    // A store can hold keys that MySQL does not even compare: no date, not in the column's character set. They are found by halves.
+    let mut parts = vec![keys];
+    while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
+        match session.query(by_keys(table, part, plainly)).await {
+            Ok(answer) => rows.extend::<Vec<_>>(answer),
+            Err(mysql_async::Error::Server(_)) if part.len() > 1 => {
+                let (left, right) = part.split_at(part.len() / 2);
+                parts.extend([left, right]);
+            }
+            Err(mysql_async::Error::Server(_)) => {
+                let answer: Result<Vec<_>, _> = session.query(by_keys(table, part, as_text)).await;
+                rows.extend(answer.map_err(|error| refused(&table.full_name(), &error))?);
+            }
+            Err(error) => return Err(refused(&table.full_name(), &error)),
         }
     }
-    statement.push(')');
-    let rows: Vec<mysql_async::Row> = session
-        .query(statement)
-        .await
-        .map_err(|error| refused(&table.full_name(), &error))?;
     for row in rows {
         let row = canonical_row(table, Projection::Whole, row)?;
         let key = table.key_of(&row).ok_or_else(|| null_in_key(table))?;
@@ -122,6 +124,31 @@ pub async fn rows_by_key(session: &mut Conn, table: &Table, keys: &[&Key]) -> Re
         }
     }
     Ok(found)
+}
+
+fn by_keys(table: &Table, keys: &[&Key], equal: impl Fn(&Column, &[u8]) -> String) -> String {
+    let conditions = keys.iter().map(|key| {
+        let parts = table.key_columns().zip(key.iter());
+        let parts: Vec<String> = parts.map(|(column, part)| equal(column, part)).collect();
+        format!("({})", parts.join(" AND "))
+    });
+    let conditions: Vec<String> = conditions.collect();
+    format!("{} WHERE {}", select(table, Projection::Whole), conditions.join(" OR "))
+}
+
+/// Compared as the column is, so that its index serves.
+fn plainly(column: &Column, part: &[u8]) -> String {
+    format!("{} = {}", quoted(&column.name), literal(column.kind, part))
+}
+
+/// Compared as texts, which MySQL never refuses.
+fn as_text(column: &Column, part: &[u8]) -> String {
+    let (name, literal) = (quoted(&column.name), literal(column.kind, part));
+    match column.kind {
+        Kind::Date | Kind::Time | Kind::DateTime | Kind::Timestamp => format!("CAST({name} AS CHAR) = {literal}"),
+        Kind::Characters => format!("CONVERT({name} USING utf8mb4) COLLATE utf8mb4_bin = {literal}"),
+        _ => format!("{name} = {literal}"),
+    }
 }
 
 /// A name between backticks.

@@ -21,6 +21,13 @@ impl Pattern {
         }
     }
 
+    /// The one table that the pattern stands for, if it names one.
+    pub fn names(&self) -> Option<(String, String)> {
+        let is_plain = |text: &[char]| !text.contains(&'*') && !text.contains(&'?');
+        let text = |part: &[char]| part.iter().collect();
+        (is_plain(&self.database) && is_plain(&self.table)).then(|| (text(&self.database), text(&self.table)))
+    }
+
     /// Whether the table is one of those that the pattern stands for.
     pub fn matches(&self, database: &str, table: &str) -> bool {
         glob(&self.database, database) && glob(&self.table, table)

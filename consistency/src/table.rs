@@ -57,6 +57,21 @@ pub type Row = Vec<Option<Text>>;
 pub type Key = Vec<Text>;
 
 impl Table {
+    /// Whether this is the same table with the same columns and key.
+    pub fn is_alike(&self, other: &Table) -> bool {
+        let shape = |table: &Table| {
+            let Table {
+                database,
+                name,
+                columns,
+                key,
+                ..
+            } = table.clone();
+            (database, name, columns, key)
+        };
+        shape(self) == shape(other)
+    }
+
     /// `<database>.<table>`.
     pub fn full_name(&self) -> String {
         format!("{}.{}", self.database, self.name)
