@@ -1,5 +1,5 @@
-//! A statement that emptied a table, of which the stores were told, and that the new primary has never seen: the rows come back. On
-//! real servers with GTID. Needs Docker and the lab's images; without them it fails with the remedy.
+//! What the new primary has never seen and no change's record tells of: a statement that emptied a table, and changes from before the
+//! stream began that a dump has shown. The rows are as they are on the new primary. On real servers with GTID. Needs Docker and the lab's images; without them it fails with the remedy.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -12,7 +12,9 @@ mod world;
 
 use consumer::{read_all, read_partitions};
 use fixtures::Lab;
-use mysync::config::{self, OnDdl};
+use mysync::config::{self, OnDdl, Start};
+use mysync::source::Source;
+use mysync::source::mysql::MySqlSource;
 use mysync::stop;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,5 +75,53 @@ async fn rows_that_a_lost_truncate_took_come_back() {
     let lost = read_partitions(&world.lab, "switch.__lost", 1).await;
     let values: Vec<&str> = lost.iter().filter_map(|record| record.value.as_deref()).collect();
     assert!(values.len() == 1 && values[0].contains("\"changes\":0"), "{values:?}");
+    world.lab.down().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_dump_showed_of_before_the_stream_is_read_again_when_it_is_lost() {
+    let lab = Lab::builder().mysql("8.0").replicas(1).gtid(true).brokers(1);
+    let lab = lab.start().await.unwrap();
+    let mut config = config::parse(&lab.config_toml("switch", &["shop.*"]), "test.toml").unwrap();
+    config.reader.start = Start::Newest;
+    let [primary, replica] = [0, 1].map(|index| lab.mysql(index).unwrap().clone());
+    primary
+        .sql("CREATE DATABASE shop; CREATE TABLE shop.a (id INT PRIMARY KEY); INSERT INTO shop.a VALUES (1), (2)")
+        .await
+        .unwrap();
+    replica.wait_until_caught_up(&primary).await.unwrap();
+    replica.stop_receiving().await.unwrap();
+    primary
+        .sql("INSERT INTO shop.a VALUES (3); DELETE FROM shop.a WHERE id = 1")
+        .await
+        .unwrap();
+    let mut source = MySqlSource::new(&config);
+    source.choose(None).await.unwrap();
+    let dump = r#"{"request":"test","tables":[{"database":"shop","table":"a"}]}"#;
+    source.signal(dump).await.unwrap();
+    let world = World {
+        lab,
+        metrics: Arc::default(),
+        written: Vec::new(),
+    };
+    let (sender, stop) = stop::channel();
+    let reading = read(config, Arc::clone(&world.metrics), stop);
+    let steps = async {
+        let has = async |expected: &[(&str, bool)]| {
+            let expected = expected.iter().map(|(key, there)| ((*key).to_owned(), *there));
+            (world.rows().await == expected.collect()).then_some(())
+        };
+        let (one, two, three) = (r#"{"id":1}"#, r#"{"id":2}"#, r#"{"id":3}"#);
+        wait("the table is dumped", async || has(&[(two, true), (three, true)]).await).await;
+        primary.kill().await.unwrap();
+        replica.promote().await.unwrap();
+        wait("the rows are the new primary's", async || {
+            has(&[(one, true), (two, true), (three, false)]).await
+        })
+        .await;
+        sender.stop();
+    };
+    let (summary, ()) = tokio::join!(reading, steps);
+    summary.unwrap();
     world.lab.down().await.unwrap();
 }
