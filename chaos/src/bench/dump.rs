@@ -25,6 +25,9 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(20);
 
 const TABLE: &str = "bench.narrow";
 
+/// A row as text is longer: two of its columns alone have 180 characters.
+const ROW_BYTES_MIN: u64 = 180;
+
 /// What is to be measured.
 pub(super) struct Plan {
     /// Rows inserted; a tenth of them is deleted again.
@@ -90,7 +93,7 @@ pub(super) async fn run(plan: &Plan) -> Result<Report> {
                     None => continue,
                 },
                 Contestant::Debezium => debezium(&lab, plan, run, rows).await?,
-                Contestant::Mydumper => mydumper(&lab, plan, run).await?,
+                Contestant::Mydumper => mydumper(&lab, plan, run, rows).await?,
             });
         }
     }
@@ -198,24 +201,31 @@ async fn debezium(lab: &Lab, plan: &Plan, run: usize, rows: u64) -> Result<Measu
     Ok(measured(used.number("seconds")?, &used))
 }
 
-async fn mydumper(lab: &Lab, plan: &Plan, run: usize) -> Result<Measured> {
+async fn mydumper(lab: &Lab, plan: &Plan, run: usize, rows: u64) -> Result<Measured> {
+    let folder = lab.folder().join(format!("mydumper-{run}"));
     let program = plan.mydumper.as_deref().unwrap_or(Path::new("mydumper"));
     let host = ground::primary(lab)?.host().to_string();
     let mut command = Command::new(program);
     command
         .args(["--host", &host, "--port", &MYSQL_PORT.to_string(), "--user", "root"])
-        .args([
-            "--password",
-            ROOT_PASSWORD,
-            "--database",
-            "bench",
-            "--tables-list",
-            TABLE,
-        ])
+        // A list of tables is understood in one way by older versions and in another by newer ones.
+        .args(["--password", ROOT_PASSWORD, "--regex", r"^bench\.narrow$"])
         .args(["--rows", "50000", "--threads", "2", "--outputdir"])
-        .arg(lab.folder().join(format!("mydumper-{run}")));
+        .arg(&folder);
     let (seconds, used) = child::run_silent(Contestant::Mydumper.name(), command, DEADLINE).await?;
-    Ok(measured(seconds, &used))
+    // It can end well and have written nothing.
+    let files = std::fs::read_dir(&folder).doing(|| "mydumper has made no folder".into())?;
+    let bytes = files
+        .flatten()
+        .filter_map(|file| file.metadata().ok())
+        .map(|file| file.len())
+        .sum::<u64>();
+    match bytes / ROW_BYTES_MIN >= rows {
+        true => Ok(measured(seconds, &used)),
+        false => Err(Error::definite(format!("mydumper wrote {bytes} bytes for {rows} rows"))
+            .detail(folder.display())
+            .hint("run it by hand; or leave --mydumper out")),
+    }
 }
 
 fn measured(seconds: f64, used: &Used) -> Measured {
