@@ -1,5 +1,6 @@
-//! What the new primary has never seen and no change's record tells of: a statement that emptied a table, and changes from before the
-//! stream began that a dump has shown. The rows are as they are on the new primary. On real servers with GTID. Needs Docker and the lab's images; without them it fails with the remedy.
+//! What the new primary has never seen and no change's record tells of: a statement that emptied a table, and changes from before
+//! the stream began that a dump has shown. The rows are as they are on the new primary. On real servers with GTID. Needs Docker and
+//! the lab's images; without them it fails with the remedy.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
