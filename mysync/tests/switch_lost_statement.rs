@@ -13,7 +13,7 @@ mod world;
 
 use consumer::{read_all, read_partitions};
 use fixtures::Lab;
-use mysync::config::{self, OnDdl, Start};
+use mysync::config::{self, Config, OnDdl, Start};
 use mysync::source::Source;
 use mysync::source::mysql::MySqlSource;
 use mysync::stop;
@@ -33,11 +33,17 @@ impl World {
     }
 }
 
-#[tokio::test]
-async fn rows_that_a_lost_truncate_took_come_back() {
+/// A primary and a replica with GTID, and a reader's configuration.
+async fn pair() -> (Lab, Config) {
     let lab = Lab::builder().mysql("8.0").replicas(1).gtid(true).brokers(1);
     let lab = lab.start().await.unwrap();
-    let mut config = config::parse(&lab.config_toml("switch", &["shop.*"]), "test.toml").unwrap();
+    let config = config::parse(&lab.config_toml("switch", &["shop.*"]), "test.toml").unwrap();
+    (lab, config)
+}
+
+#[tokio::test]
+async fn rows_that_a_lost_truncate_took_come_back() {
+    let (lab, mut config) = pair().await;
     config.reader.on_ddl = OnDdl::Refresh;
     let [primary, replica] = [0, 1].map(|index| lab.mysql(index).unwrap().clone());
     primary
@@ -81,9 +87,7 @@ async fn rows_that_a_lost_truncate_took_come_back() {
 
 #[tokio::test]
 async fn what_a_dump_showed_of_before_the_stream_is_read_again_when_it_is_lost() {
-    let lab = Lab::builder().mysql("8.0").replicas(1).gtid(true).brokers(1);
-    let lab = lab.start().await.unwrap();
-    let mut config = config::parse(&lab.config_toml("switch", &["shop.*"]), "test.toml").unwrap();
+    let (lab, mut config) = pair().await;
     config.reader.start = Start::Newest;
     let [primary, replica] = [0, 1].map(|index| lab.mysql(index).unwrap().clone());
     primary

@@ -22,6 +22,16 @@ const COLLATION_UTF8: u16 = 45;
 const LENGTH_BYTES: u8 = 4;
 
 impl TableEncoder {
+    fn records<'r>(&'r self, row: u32, frame: &'r mut Frame, version: Version, batch: &'r mut Batch) -> Records<'r> {
+        Records {
+            table: self,
+            row,
+            frame,
+            version,
+            batch,
+        }
+    }
+
     /// Appends the record of a row that was read from the table.
     pub fn encode_read(
         &mut self,
@@ -31,13 +41,7 @@ impl TableEncoder {
         version: Version,
         batch: &mut Batch,
     ) -> Result<()> {
-        let mut records = Records {
-            table: self,
-            row: index,
-            frame,
-            version,
-            batch,
-        };
+        let mut records = self.records(index, frame, version, batch);
         let key = records.key(row)?;
         records.value(key, [None, Some(row)], b'r')
     }
@@ -52,13 +56,7 @@ impl TableEncoder {
         version: Version,
         batch: &mut Batch,
     ) -> Result<()> {
-        let mut records = Records {
-            table: self,
-            row: index,
-            frame,
-            version,
-            batch,
-        };
+        let mut records = self.records(index, frame, version, batch);
         let key = records.append(|bytes| bytes.extend_from_slice(key));
         records.value(key.clone(), [Some(row), None], b'd')?;
         records.push(key, None);
@@ -67,13 +65,7 @@ impl TableEncoder {
 
     /// Appends the record of a key that is not in the table, while the row of its values is.
     pub fn encode_moved(&mut self, key: &[u8], index: u32, frame: &mut Frame, version: Version, batch: &mut Batch) {
-        let mut records = Records {
-            table: self,
-            row: index,
-            frame,
-            version,
-            batch,
-        };
+        let mut records = self.records(index, frame, version, batch);
         let key = records.append(|bytes| bytes.extend_from_slice(key));
         records.push(key.clone(), None);
         // Its value is of no meaning.
